@@ -1,0 +1,47 @@
+# `make demo` and `make test` are all that a fresh machine needs: Python 3.11 or newer, and make.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+.PHONY: demo test slow lint format lock clean
+
+demo: .venv/ready
+	$(BIN)/python -m autolabel.demo demo/photos
+	$(BIN)/autolabel label input.uri=demo/photos output.uri=demo/labels
+	$(BIN)/autolabel verify output.uri=demo/labels
+	$(BIN)/autolabel export output.uri=demo/labels
+	@echo
+	@echo "The images are in demo/photos, the labels in demo/labels:"
+	@echo "  demo/labels/labels/*.parquet        a row per image, masks as RLE"
+	@echo "  demo/labels/coco/annotations.json   the same for COCO's readers"
+
+test: .venv/ready lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+slow: .venv/ready
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The environment is exactly the lock; `make lock` writes it anew from pyproject.toml.
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock:
+	$(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip install --quiet uv
+	.venv/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv build dist demo

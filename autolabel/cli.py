@@ -1,0 +1,119 @@
+"""`autolabel <command> [hydra overrides]`: exit code 0 done, 1 failed, 2 bad configuration or input, 3 refused."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from autolabel.config import COMMANDS, conf_dir, expand_prompts, explained, register_schemas, to_settings
+from autolabel.errors import AutolabelError
+
+BAD_CONFIGURATION = 2
+
+USAGE = """\
+usage: autolabel <command> [key=value ...]
+
+  label    label the images of input.uri with the concepts of prompts, into output.uri
+  verify   check every promise about the labels in output.uri
+  export   write the labels in output.uri in another format
+
+autolabel <command> --help explains every key of a command; --cfg job prints what it would run with.
+"""
+
+
+def label(settings: Any) -> int:
+    from autolabel.job import label as run  # imports torch and ray, which the other commands do without
+
+    print(run(settings))
+    return 0
+
+
+def verify(settings: Any) -> int:
+    from autolabel.verify import verify as run
+
+    verdict = run(settings)
+    print(verdict)
+    return 0 if verdict.clean else 1
+
+
+def export(settings: Any) -> int:
+    from autolabel.exports import export as run
+
+    print(run(settings))
+    return 0
+
+
+RUN: dict[str, Callable[[Any], int]] = {"label": label, "verify": verify, "export": export}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if arguments else BAD_CONFIGURATION
+    command, *overrides = arguments
+    if command not in COMMANDS:
+        print(f"autolabel: there is no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
+        return BAD_CONFIGURATION
+    if "-h" in overrides or "--help" in overrides:
+        print(help_text(command), end="")
+        return 0
+    return run_command(command, overrides)
+
+
+def run_command(command: str, overrides: list[str]) -> int:
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("autolabel").setLevel(logging.INFO)
+    code: int | None = None
+
+    def task(composed: DictConfig) -> None:
+        nonlocal code
+        try:
+            code = RUN[command](to_settings(composed))
+        except AutolabelError as error:
+            print(f"autolabel {command}: {error}", file=sys.stderr)
+            code = error.exit_code
+        except OmegaConfBaseException as error:
+            print(f"autolabel {command}: {error}", file=sys.stderr)
+            code = BAD_CONFIGURATION
+        except KeyboardInterrupt:
+            print(f"autolabel {command}: interrupted; the same command goes on from here", file=sys.stderr)
+            code = 1
+
+    register_schemas()
+    sys.argv = [f"autolabel {command}", *expand_prompts(overrides)]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
+    except SystemExit as stopped:  # Hydra has said what is wrong with the overrides, or printed what it was asked for
+        if code is None:
+            return BAD_CONFIGURATION if stopped.code else 0
+    return code or 0
+
+
+def help_text(command: str) -> str:
+    """Every key with its default and its sentence, and the choices of every group."""
+    lines = [f"usage: autolabel {command} [key=value ...]", ""]
+    for group in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
+        if command == "label":
+            lines.append(f"  {group.name}={'|'.join(sorted(file.stem for file in group.glob('*.yaml')))}")
+    for name, default, sentence in explained(COMMANDS[command]):
+        value = OmegaConf.to_yaml(default).strip() if isinstance(default, str) and default else shown(default)
+        lines += [f"  {name}={value}", f"      {sentence}"]
+    return "\n".join(lines) + "\n"
+
+
+def shown(default: Any) -> str:
+    if default is None:
+        return "null"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"[{','.join(map(str, default))}]" if isinstance(default, list) else str(default)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

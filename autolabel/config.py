@@ -1,0 +1,286 @@
+"""Every setting as a frozen dataclass: one place for its type, its default and the sentence that explains it.
+
+`conf/` holds the values people choose between; these classes are the schema they are checked against.
+Importing this module imports neither torch nor ray.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from autolabel.errors import BadInput
+
+
+def key(default: Any, sentence: str) -> Any:
+    """A dataclass field with its default and the sentence that `--help` prints."""
+    metadata = {"help": sentence}
+    if isinstance(default, type) or (callable(default) and not isinstance(default, str)):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    uri: str = key(
+        "", "Folder, prefix or glob on any fsspec URL, a manifest (.parquet, .csv, .jsonl), or a COCO .json."
+    )
+    image_root: str | None = key(
+        None, "What a manifest's or a COCO file's relative paths start from; its own folder by default."
+    )
+    suffixes: list[str] = key(
+        lambda: ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"],
+        "File name endings that a folder or prefix is searched for.",
+    )
+    storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver, such as {endpoint_url: ...} for MinIO.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    apply_exif: bool = key(True, "Turn images upright by their EXIF orientation; every box and mask is in that frame.")
+    max_pixels: int = key(200_000_000, "Larger images are rejected (too_many_pixels) before they are decoded.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsConfig:
+    categories: list[Any] = key(
+        list, "Phrases, or mappings of name, id, supercategory, phrases, threshold, max_instances."
+    )
+    uri: str | None = key(None, "A YAML file with `categories:` to read instead.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExemplarsConfig:
+    uri: str | None = key(
+        None, 'A COCO file: each annotation is an exemplar box of its image, "negative": true a negative one.'
+    )
+    column: str | None = key(None, "The manifest's column of exemplars: a list of {category, bbox, negative}.")
+    use_text: bool = key(True, "Prompt with text and exemplars together; false prompts with the exemplars alone.")
+    box_format: str = key("xywh", "How a box is written: xywh, xyxy or cxcywh.")
+    normalized: bool = key(False, "Boxes are fractions of the image's width and height instead of pixels.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    architecture: str = key("tiny", "Which SAM3 to build: full (Meta's sizes) or tiny (the demo's).")
+    checkpoint: str | None = key(
+        None, "Path, fsspec URL or hf://owner/repo[@revision] of the weights; null takes seeded ones."
+    )
+    sha256: str | None = key(None, "Refuse a checkpoint with another sha256.")
+    seed: int | None = key(None, "Random weights by this seed, for tests and demos; only without a checkpoint.")
+    storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the checkpoint.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmsConfig:
+    within: float | None = key(
+        0.7, "Overlap above which the weaker of two masks of one category is dropped; null keeps both."
+    )
+    across: float | None = key(None, "The same between masks of different categories; null keeps both.")
+    metric: str = key("iou", "Overlap is iou (intersection over union) or ios (intersection over the smaller mask).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    uri: str = key("", "Folder or prefix of the output: local, s3://, gs:// or az://.")
+    storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver, such as {endpoint_url: ...} for MinIO.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewOutputConfig(OutputConfig):
+    unit_size: int = key(256, "Images of one work unit, which is one Parquet file; sealed with the plan.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    address: str | None = key(None, "Ray cluster to join; null finds one (RAY_ADDRESS, ray start) or starts one here.")
+    min_actors: int = key(1, "Labelling actors to start with.")
+    max_actors: int | None = key(None, "Labelling actors at most; null means one per GPU, or one without GPUs.")
+    gpus_per_actor: float | None = key(None, "GPUs of an actor; null means 1 where the cluster has GPUs, else 0.")
+    cpus_per_actor: float | None = key(
+        None, "CPUs of an actor; null means 1 beside a GPU, else all but one of this machine's."
+    )
+    start_timeout_s: float = key(600.0, "End the job if no labelling actor has started by then.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    images: int = key(4, "Images of one forward pass.")
+    pairs: int = key(32, "Image-prompt pairs of one decoder pass.")
+    load_threads: int = key(16, "Threads of an actor that fetch and decode ahead of the model.")
+    prefetch_mb: int = key(256, "Megabytes of images that an actor holds ahead of the model, per unit in hand.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig:
+    """Settings of `autolabel label`."""
+
+    input: InputConfig = field(default_factory=InputConfig)
+    output: NewOutputConfig = field(default_factory=NewOutputConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    exemplars: ExemplarsConfig = field(default_factory=ExemplarsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    threshold: float = key(0.5, "Keep instances with a score (sigmoid of the logit times presence) above this.")
+    nms: NmsConfig = field(default_factory=NmsConfig)
+    min_area: int = key(1, "Drop masks of fewer pixels.")
+    max_area: int | None = key(None, "Drop masks of more pixels.")
+    max_instances: int | None = key(None, "Keep at most this many instances of an image, the best by score.")
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """Settings of `autolabel verify`."""
+
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Settings of `autolabel export`."""
+
+    output: OutputConfig = field(default_factory=OutputConfig)
+    format: str = key("coco", "Which export to write.")
+
+
+COMMANDS: dict[str, type] = {"label": LabelConfig, "verify": VerifyConfig, "export": ExportConfig}
+
+
+def conf_dir() -> Path:
+    """The folder of the YAML files: in the wheel beside this module, in a checkout at the top level."""
+    package = Path(__file__).resolve().parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def register_schemas() -> None:
+    """Make each command's dataclass known to Hydra as `<command>_schema`."""
+    for command, schema in COMMANDS.items():
+        node = OmegaConf.structured(schema)
+        thaw(node)
+        ConfigStore.instance().store(name=f"{command}_schema", node=node)
+
+
+def thaw(node: DictConfig) -> None:
+    """Let Hydra merge into the schema of a frozen dataclass; the objects made of it are frozen all the same."""
+    OmegaConf.set_readonly(node, None)
+    for name in node:
+        if isinstance(child := node._get_node(name), DictConfig):
+            thaw(child)
+
+
+def compose_config(command: str, overrides: list[str]) -> Any:
+    """What `autolabel <command> <overrides>` runs with, for notebooks and tests.
+
+    Raises:
+        BadInput: the settings are wrong; hydra.errors.HydraException: an override is.
+    """
+    register_schemas()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return to_settings(compose(command, expand_prompts(overrides)))
+
+
+def to_settings(composed: DictConfig) -> Any:
+    """The frozen dataclass of a composed configuration.
+
+    Raises:
+        BadInput: with every problem between and within its fields.
+    """
+    settings = OmegaConf.to_object(composed)
+    problems = list(problems_of(settings))
+    if problems:
+        raise BadInput(problems)
+    return settings
+
+
+def expand_prompts(overrides: list[str]) -> list[str]:
+    """`prompts=[person, red car]` is a list of phrases and `prompts=street.yaml` a file; `prompts=street` stays the
+    choice of conf/prompts/street.yaml that Hydra makes of it.
+    """
+    expanded = []
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if name != "prompts" or not (value.startswith("[") or value.endswith((".yaml", ".yml"))):
+            expanded.append(override)
+        elif value.startswith("["):
+            expanded += ["prompts=none", f"prompts.categories={value}"]
+        else:
+            expanded += ["prompts=none", f"prompts.uri={value}"]
+    return expanded
+
+
+def problems_of(settings: Any) -> Iterator[str]:
+    """What is wrong with a command's settings, beyond their types, a line each."""
+    if not settings.output.uri:
+        yield "output.uri: required, for example output.uri=labels or output.uri=s3://bucket/labels"
+    if isinstance(settings, LabelConfig):
+        yield from label_problems(settings)
+
+
+def label_problems(config: LabelConfig) -> Iterator[str]:
+    if not config.input.uri:
+        yield "input.uri: required, for example input.uri=photos or input.uri=s3://bucket/photos"
+    if not config.input.suffixes:
+        yield "input.suffixes: must name at least one file name ending"
+    if config.prompts.uri and config.prompts.categories:
+        yield "prompts: give prompts.categories or prompts.uri, not both"
+    if config.exemplars.uri and config.exemplars.column:
+        yield "exemplars: give exemplars.uri or exemplars.column, not both"
+    if (config.model.checkpoint is None) == (config.model.seed is None):
+        yield "model: give either model.checkpoint or model.seed"
+    for name, value, choices in (
+        ("exemplars.box_format", config.exemplars.box_format, ("xywh", "xyxy", "cxcywh")),
+        ("model.architecture", config.model.architecture, ("full", "tiny")),
+        ("nms.metric", config.nms.metric, ("iou", "ios")),
+    ):
+        if value not in choices:
+            yield f"{name}: {value!r} is not one of {', '.join(choices)}"
+    for name, share in (
+        ("threshold", config.threshold),
+        ("nms.within", config.nms.within),
+        ("nms.across", config.nms.across),
+    ):
+        if share is not None and not 0 <= share <= 1:  # NaN is not
+            yield f"{name}: {share} is not between 0 and 1"
+    cluster, batch = config.cluster, config.batch
+    for name, number in (
+        ("image.max_pixels", config.image.max_pixels),
+        ("output.unit_size", config.output.unit_size),
+        ("max_area", config.max_area),
+        ("max_instances", config.max_instances),
+        ("cluster.min_actors", cluster.min_actors),
+        ("cluster.max_actors", cluster.max_actors),
+        ("batch.images", batch.images),
+        ("batch.pairs", batch.pairs),
+        ("batch.load_threads", batch.load_threads),
+        ("batch.prefetch_mb", batch.prefetch_mb),
+    ):
+        if number is not None and number < 1:
+            yield f"{name}: {number} is less than 1"
+    if config.min_area < 0:
+        yield f"min_area: {config.min_area} is negative"
+    if config.max_area is not None and config.max_area < config.min_area:
+        yield f"max_area: {config.max_area} is less than min_area {config.min_area}"
+    if cluster.max_actors is not None and cluster.max_actors < cluster.min_actors:
+        yield f"cluster.max_actors: {cluster.max_actors} is less than cluster.min_actors {cluster.min_actors}"
+    for name, amount in (("gpus_per_actor", cluster.gpus_per_actor), ("cpus_per_actor", cluster.cpus_per_actor)):
+        if amount is not None and not (math.isfinite(amount) and amount >= 0):
+            yield f"cluster.{name}: {amount} is not a number of at least 0"
+    if not cluster.start_timeout_s > 0:
+        yield f"cluster.start_timeout_s: {cluster.start_timeout_s} is not positive"
+
+
+def explained(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every key of a command: (dotted name, default, sentence)."""
+    for entry in fields(schema):
+        if is_dataclass(entry.type):
+            yield from explained(entry.type, f"{prefix}{entry.name}.")  # type: ignore[arg-type]  # narrowed to a class
+        else:
+            default = entry.default_factory() if callable(entry.default_factory) else entry.default
+            yield f"{prefix}{entry.name}", default, entry.metadata["help"]

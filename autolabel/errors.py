@@ -1,0 +1,80 @@
+"""What can go wrong, and what the caller is told.
+
+Exceptions
+    AutolabelError                exit code 1
+    ├── BadInput                  exit code 2: settings, prompts or inputs, all problems at once
+    │   └── CheckpointError       exit code 2: a checkpoint that is missing, gated, broken or another model's
+    ├── Refused                   exit code 3: the output belongs to a job that was asked for something else
+    ├── StorageError              exit code 1: a storage that still fails after all retries
+    └── JobFailed                 exit code 1: the pipeline ended before every unit was done
+    RejectedImage                 never leaves a job: it becomes that image's row
+
+A bad image is data, not an error: its row says `rejected`, with one of the codes below.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class AutolabelError(Exception):
+    """Base of everything a command reports in one message, without a traceback."""
+
+    exit_code = 1
+
+
+class BadInput(AutolabelError):
+    """Settings, prompts, exemplars or inputs that cannot be used; `problems` names every one."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__(self.problems)  # args rebuild the exception when it crosses a process border
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class CheckpointError(BadInput):
+    """A checkpoint that is missing, gated, truncated, malicious, or not of this architecture."""
+
+
+class Refused(AutolabelError):
+    """The output holds a job with other settings; the message names the fields that differ."""
+
+    exit_code = 3
+
+
+class StorageError(AutolabelError):
+    """A storage that keeps failing: the job ends, and the next run continues it."""
+
+
+class JobFailed(AutolabelError):
+    """The pipeline ended before every unit was done."""
+
+
+class RejectCode(StrEnum):
+    """Why an image could not be labelled."""
+
+    EMPTY_FILE = "empty_file"  # zero bytes
+    NOT_AN_IMAGE = "not_an_image"  # bytes of no image format
+    UNSUPPORTED_FORMAT = "unsupported_format"  # an image format that is not read here
+    TRUNCATED = "truncated"  # the file ends before the image does
+    CORRUPT = "corrupt"  # the decoder refuses the content
+    TOO_MANY_PIXELS = "too_many_pixels"  # over `image.max_pixels`, known before decoding
+    MISSING = "missing"  # listed, but no longer there
+    CHANGED = "changed"  # another size, etag or mtime than the plan's
+    FORBIDDEN = "forbidden"  # this object alone may not be read
+    SIZE_MISMATCH = "size_mismatch"  # its exemplar boxes were drawn on an image of another size
+
+
+class RejectedImage(Exception):
+    """This image cannot be labelled; raised by reading and decoding, turned into a row by the labeler."""
+
+    def __init__(self, code: RejectCode, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"

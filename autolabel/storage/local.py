@@ -1,0 +1,87 @@
+"""Local files. Creating once is a hard link, which the file system makes atomic."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from autolabel.storage.base import Listed, ObjectChanged, Storage
+
+
+class LocalStorage(Storage):
+    """Paths, absolute in every URI it gives, with or without `file://` in those it takes."""
+
+    def list(self, uri: str) -> Iterator[Listed]:
+        seen: set[str] = set()
+        for folder, folders, names in os.walk(path_of(uri), followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:  # a link back up: its files have been listed
+                folders.clear()
+                continue
+            seen.add(real)
+            for name in names:
+                path = os.path.join(folder, name)
+                if os.path.isfile(path):
+                    yield listed(path, os.stat(path))
+                elif os.path.islink(path):
+                    yield Listed(path)  # a dangling link is an input that cannot be read, not one that is not there
+
+    def stat(self, uri: str) -> Listed:
+        path = path_of(uri)
+        return listed(path, os.stat(path))
+
+    def read(self, uri: str, *, etag: str | None = None) -> bytes:
+        with open(path_of(uri), "rb") as file:
+            data = file.read()
+            found = listed(uri, os.fstat(file.fileno()))
+        if etag is not None and found.etag != etag:
+            raise ObjectChanged(f"modified at {found.etag} ns, listed with {etag} ns")
+        return data
+
+    def open(self, uri: str) -> IO[bytes]:
+        return open(path_of(uri), "rb")
+
+    def create_once(self, uri: str, data: bytes) -> bool:
+        path = Path(path_of(uri))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(path)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    @contextmanager
+    def replace(self, uri: str) -> Iterator[BinaryIO]:
+        path = Path(path_of(uri))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(path)
+        try:
+            with open(temporary, "wb") as file:
+                yield cast(BinaryIO, file)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def path_of(uri: str) -> str:
+    """The absolute path that a URI or a relative path means."""
+    return os.path.abspath(uri.removeprefix("file://"))
+
+
+def listed(path: str, stat: os.stat_result) -> Listed:
+    return Listed(path, stat.st_size, str(stat.st_mtime_ns))
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the same folder: readers that glob for *.parquet do not see it."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")

@@ -1,0 +1,187 @@
+"""Every way an input can be given, and what each makes of odd names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from autolabel.config import InputConfig
+from autolabel.errors import BadInput
+from autolabel.sources import Listing, list_images
+from tests.conftest import S3
+
+ODD_NAMES = [
+    *("a b.jpg", "a+b.jpg", "a%2Fb.jpg", "a#b?c.jpg", "UP.JPG", "[x].jpg", "x/same.jpg", "y/same.jpg"),
+    *("\u00e9.jpg", "e\u0301.jpg"),  # the same letter, composed and decomposed
+]
+
+
+def listed(uri: object, **options: Any) -> Listing:
+    column = options.pop("exemplar_column", None)
+    return list_images(InputConfig(uri=str(uri), **options), exemplar_column=column)
+
+
+def uris(listing: Listing) -> list[str]:
+    return [image.uri for image in listing.images]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    for name in [*ODD_NAMES, "notes.txt", "deep/er/z.png", "z.jpeg.bak"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+def test_a_folder_is_searched_by_suffix_in_a_stable_order(folder: Path) -> None:
+    listing = listed(folder)
+    assert uris(listing) == sorted(str(folder / name) for name in [*ODD_NAMES, "deep/er/z.png"])
+    assert listing.root == str(folder)
+    assert all(image.size_bytes and image.etag for image in listing.images)
+    assert uris(listed(f"{folder}/")) == uris(listed(f"file://{folder}")) == uris(listing)
+    assert uris(listed(folder, suffixes=["PNG"])) == [str(folder / "deep/er/z.png")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.JPG", ["UP.JPG"]),
+        ("**/same.jpg", ["x/same.jpg", "y/same.jpg"]),
+        ("?/same.jpg", ["x/same.jpg", "y/same.jpg"]),
+        ("x/*", ["x/same.jpg"]),
+        ("deep/**", ["deep/er/z.png"]),
+    ],
+)
+def test_a_glob(folder: Path, pattern: str, names: list[str]) -> None:
+    assert uris(listed(f"{folder}/{pattern}")) == [str(folder / name) for name in names]
+
+
+def test_one_file_and_a_folder_named_like_a_pattern(folder: Path) -> None:
+    assert uris(listed(folder / "[x].jpg")) == [str(folder / "[x].jpg")]
+    assert listed(folder / "[x].jpg").root == str(folder)
+    (folder / "[1]").mkdir()
+    (folder / "[1]" / "q.jpg").write_bytes(b"q")
+    assert uris(listed(folder / "[1]")) == [str(folder / "[1]" / "q.jpg")]
+
+
+def test_s3_folder_prefix_and_glob(s3: S3) -> None:
+    bucket = s3.make_bucket("sources")
+    names = [f"photos/{name}" for name in ODD_NAMES] + ["photos-2/a.jpg", "photos/notes.txt"]
+    for name in names:
+        s3.put(f"{bucket}/{name}", name.encode())
+    options = {"storage_options": s3.options}
+    in_folder = sorted(f"{bucket}/photos/{name}" for name in ODD_NAMES)
+    assert uris(listed(f"{bucket}/photos", **options)) == in_folder
+    assert listed(f"{bucket}/photos/", **options).root == f"{bucket}/photos"
+    assert uris(listed(f"{bucket}/photos/a", **options)) == [uri for uri in in_folder if "/photos/a" in uri]
+    assert uris(listed(f"{bucket}/photos-*/*.jpg", **options)) == [f"{bucket}/photos-2/a.jpg"]
+    assert len(uris(listed(bucket, **options))) == len(names) - 1
+
+
+def write_manifest(path: Path, records: list[dict[str, Any]]) -> None:
+    match path.suffix:
+        case ".parquet":
+            pq.write_table(pa.Table.from_pylist(records), path)
+        case ".csv":
+            lines = [",".join(records[0]), *(",".join(f'"{v}"' for v in record.values()) for record in records)]
+            path.write_text("\n".join(lines) + "\n")
+        case _:
+            path.write_text("\n".join(json.dumps(record) for record in records) + "\n\n")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_a_manifest_keeps_its_order_and_one_of_each(tmp_path: Path, suffix: str) -> None:
+    names = [
+        "z.jpg",
+        "sub/z.jpg",
+        "/abs/q.png",
+        "z.jpg",
+        "sub/../z.jpg",
+        "s3://bucket/k 1.jpg",
+        "s3://other/k 1.jpg",
+        "x.raw",
+    ]
+    manifest = tmp_path / f"m.{suffix}"
+    write_manifest(manifest, [{"uri": name, "split": "train", "width": 40, "height": 30} for name in names])
+    listing = listed(manifest)
+    here = str(tmp_path)
+    kept = [
+        f"{here}/z.jpg",
+        f"{here}/sub/z.jpg",
+        "/abs/q.png",
+        "s3://bucket/k 1.jpg",
+        "s3://other/k 1.jpg",
+        f"{here}/x.raw",
+    ]
+    assert uris(listing) == kept
+    assert listing.duplicates == [f"{here}/z.jpg"] * 2
+    assert listing.sizes_hw[f"{here}/z.jpg"] == (30, 40)
+    assert uris(listed(manifest, image_root="s3://bucket/root"))[0] == "s3://bucket/root/z.jpg"
+
+
+def test_a_manifest_on_s3_is_relative_to_itself(s3: S3) -> None:
+    bucket = s3.make_bucket("manifests")
+    s3.put(f"{bucket}/lists/m.jsonl", b'{"uri": "a.jpg"}\n{"uri": "b/../b.jpg"}\n')
+    listing = listed(f"{bucket}/lists/m.jsonl", storage_options=s3.options)
+    assert uris(listing) == [f"{bucket}/lists/a.jpg", f"{bucket}/lists/b/../b.jpg"]  # keys are not paths
+
+
+def test_a_coco_file_gives_its_images(tmp_path: Path) -> None:
+    coco = {"images": [{"id": 7, "file_name": "b.jpg", "width": 4, "height": 3}, {"id": 9, "file_name": "a.jpg"}]}
+    (tmp_path / "gt.json").write_text(json.dumps(coco))
+    listing = listed(tmp_path / "gt.json", image_root=str(tmp_path / "val"))
+    assert uris(listing) == [str(tmp_path / "val/b.jpg"), str(tmp_path / "val/a.jpg")]
+    assert listing.root == str(tmp_path / "val")
+    assert listing.sizes_hw == {str(tmp_path / "val/b.jpg"): (3, 4)}
+
+
+def test_exemplar_cells_are_carried(tmp_path: Path) -> None:
+    cell = [{"category": "car", "bbox": [1, 2, 3, 4]}]
+    for suffix in ("parquet", "jsonl"):
+        write_manifest(tmp_path / f"m.{suffix}", [{"uri": "a.jpg", "seeds": cell}, {"uri": "b.jpg", "seeds": None}])
+        listing = listed(tmp_path / f"m.{suffix}", exemplar_column="seeds")
+        assert listing.cells == {str(tmp_path / "a.jpg"): cell}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.csv", "path\na.jpg\n", "no column 'uri'"),
+        ("m.csv", "uri\n", "is empty"),
+        ("m.jsonl", '{"uri": "a.jpg"}\n{"uri": ', "line 2: not JSON"),
+        ("m.jsonl", "[1]\n", "line 1: not a JSON object"),
+        ("m.jsonl", '{"uri": ""}\n{"uri": "a.jpg"}\n{"uri": 3}\n', "line 1: uri is empty.*\n.*line 3: uri is empty"),
+        ("m.jsonl", b"\xff\xfe", "not UTF-8"),
+        ("m.json", "{}", "no list of `images`"),
+        ("m.json", "{", "not JSON"),
+        ("m.json", '{"images": []}', "is empty"),
+        ("m.json", '{"images": [{"id": 1}]}', r"images\[0\]: uri is missing"),
+        ("m.parquet", b"PAR1 no", "not a Parquet file"),
+    ],
+)
+def test_a_bad_manifest_is_explained(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(BadInput, match=message):
+        listed(tmp_path / name)
+
+
+@pytest.mark.parametrize("uri", ["nowhere", "nowhere.csv", "nowhere.json", "nowhere/*.jpg", "nowhere.jpg"])
+def test_an_input_that_is_not_there_is_named(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(BadInput, match="nowhere"):
+        listed(tmp_path / uri)
+
+
+def test_a_column_of_exemplars_must_be_there(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.jsonl", [{"uri": "a.jpg"}])
+    write_manifest(tmp_path / "m.parquet", [{"uri": "a.jpg"}])
+    with pytest.raises(BadInput, match="no column 'seeds'"):
+        listed(tmp_path / "m.parquet", exemplar_column="seeds")
+    with pytest.raises(BadInput, match="no row of .* has a value in column 'seeds'"):
+        listed(tmp_path / "m.jsonl", exemplar_column="seeds")
+    (tmp_path / "gt.json").write_text('{"images": []}')
+    with pytest.raises(BadInput, match="exemplars.uri"):
+        listed(tmp_path / "gt.json", exemplar_column="seeds")

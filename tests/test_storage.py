@@ -1,0 +1,185 @@
+"""Every storage keeps the same promises; the S3 ones against a server process."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autolabel.errors import BadInput, StorageError
+from autolabel.storage import Listed, ObjectChanged, Storage, base, check_output, join, open_storage
+from tests.conftest import S3
+
+Place = tuple[Storage, str]
+
+
+@pytest.fixture(params=["file", "s3", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A storage and an empty folder on it."""
+    if request.param == "file":
+        return open_storage(str(tmp_path), {}), str(tmp_path)
+    if request.param == "memory":
+        folder = f"memory://{tmp_path.name}"
+        return open_storage(folder, {}), folder
+    server: S3 = request.getfixturevalue("s3")
+    folder = server.make_bucket(f"storage-{abs(hash(tmp_path)):x}"[:40])
+    return open_storage(folder, server.options), folder
+
+
+def test_create_once_then_never_again(place: Place) -> None:
+    storage, folder = place
+    uri = join(folder, "labels/00000000.parquet")
+    assert storage.create_once(uri, b"first")
+    assert not storage.create_once(uri, b"second")
+    assert storage.read(uri) == b"first"
+    assert [item.uri for item in storage.list(join(folder, "labels"))] == [uri]
+
+
+def test_of_racing_creators_one_wins(place: Place) -> None:
+    storage, folder = place
+    uri = join(folder, "raced")
+    start = threading.Barrier(8)
+    won: list[bytes] = []
+
+    def create(data: bytes) -> None:
+        start.wait()
+        if storage.create_once(uri, data):
+            won.append(data)
+
+    threads = [threading.Thread(target=create, args=(bytes([n]) * 1000,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if storage.scheme == "memory":  # fsspec's memory file system checks, then writes: good for one thread
+        assert won
+    else:
+        assert won == [storage.read(uri)]
+
+
+def test_list_is_recursive_with_sizes_and_etags_that_read_accepts(place: Place) -> None:
+    storage, folder = place
+    names = ["a.jpg", "deep/er/b c+d%2F.jpg", "deep/ü.jpg"]
+    for name in names:
+        storage.create_once(join(folder, f"in/{name}"), name.encode())
+    storage.create_once(join(folder, "in-other/a.jpg"), b"not in the folder")
+    found = sorted(storage.list(join(folder, "in")), key=lambda item: item.uri)
+    assert [item.uri for item in found] == sorted(join(folder, f"in/{name}") for name in names)
+    for item in found:
+        assert storage.read(item.uri, etag=item.etag) == item.uri.removeprefix(f"{folder}/in/").encode()
+        assert storage.stat(item.uri) == item
+        assert item.size_bytes == len(item.uri.removeprefix(f"{folder}/in/").encode())
+
+
+def test_nothing_is_listed_where_there_is_no_folder(place: Place) -> None:
+    storage, folder = place
+    assert list(storage.list(join(folder, "absent"))) == []
+
+
+def test_a_replaced_object_is_noticed(place: Place) -> None:
+    storage, folder = place
+    if storage.scheme == "memory":
+        pytest.skip("fsspec's memory file system has no etags")
+    uri = join(folder, "image.jpg")
+    storage.create_once(uri, b"first")
+    listed = storage.stat(uri)
+    with storage.replace(uri) as file:
+        file.write(b"other")  # as long as the first
+    if storage.scheme == "file":
+        os.utime(uri, ns=(1, 1))
+    with pytest.raises(ObjectChanged):
+        storage.read(uri, etag=listed.etag)
+    assert storage.read(uri, etag=storage.stat(uri).etag) == b"other"
+
+
+def test_what_is_missing_is_a_file_not_found(place: Place) -> None:
+    storage, folder = place
+    for operation in (storage.read, storage.stat):
+        with pytest.raises(FileNotFoundError):
+            operation(join(folder, "absent"))
+
+
+def test_a_writer_that_fails_leaves_what_was_there(place: Place) -> None:
+    storage, folder = place
+    if storage.scheme == "memory":
+        pytest.skip("fsspec's memory file system shows a file while it is written; it is no place for an output")
+    uri = join(folder, "coco.json")
+    storage.create_once(uri, b"whole")
+    with pytest.raises(RuntimeError, match="on purpose"), storage.replace(uri) as file:
+        file.write(b"half")
+        raise RuntimeError("on purpose")
+    assert storage.read(uri) == b"whole"
+    assert [item.uri for item in storage.list(folder)] == [uri]
+
+
+def test_open_reads_from_anywhere(place: Place) -> None:
+    storage, folder = place
+    storage.create_once(join(folder, "plan"), bytes(range(200)))
+    with storage.open(join(folder, "plan")) as file:
+        file.seek(-3, os.SEEK_END)
+        assert file.read() == bytes([197, 198, 199])
+
+
+def test_s3_lists_page_by_page(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3.make_bucket("paged")
+    storage = open_storage(bucket, s3.options)
+    for n in range(25):
+        storage.create_once(f"{bucket}/many/{n:03d}.jpg", b"x")
+    pages = 0
+    ask: Callable[..., dict[str, object]] = storage.fs.call_s3  # type: ignore[attr-defined]
+
+    def small_pages(method: str, **request: object) -> dict[str, object]:
+        nonlocal pages
+        pages += method == "list_objects_v2"
+        return ask(method, **request, MaxKeys=10)
+
+    monkeypatch.setattr(storage.fs, "call_s3", small_pages)  # type: ignore[attr-defined]
+    assert [item.uri for item in storage.list(f"{bucket}/many")] == [f"{bucket}/many/{n:03d}.jpg" for n in range(25)]
+    assert pages == 3
+
+
+def test_s3_account_errors_end_the_job(s3: S3) -> None:
+    with pytest.raises(StorageError, match="NoSuchBucket"):
+        open_storage("s3://no-such-bucket", s3.options).read("s3://no-such-bucket/a.jpg")
+
+
+def test_an_unreachable_endpoint_is_told_after_all_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "FIRST_DELAY_S", 0.001)
+    options = {"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 0}}}
+    with pytest.raises(StorageError, match=r"s3://bucket/a.jpg.*after 6 attempts"):
+        open_storage("s3://bucket", options).read("s3://bucket/a.jpg")
+
+
+def test_retrying_comes_through_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "FIRST_DELAY_S", 0.001)
+    failures = [OSError("busy"), TimeoutError("stalled")]
+
+    def operation() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert base.retrying(operation, uri="x", transient=(OSError,)) == "done"
+    assert not failures
+
+
+@pytest.mark.parametrize("uri", ["http://host/labels", "hf://datasets/x/y", "zip://a"])
+def test_an_output_that_cannot_create_once_is_refused(uri: str) -> None:
+    with pytest.raises(BadInput, match="cannot write to"):
+        check_output(uri)
+
+
+def test_an_unknown_scheme_is_named() -> None:
+    with pytest.raises(BadInput, match="nosuch://"):
+        open_storage("nosuch://x", {})
+
+
+def test_links_are_followed_once_and_dangling_ones_are_inputs(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.jpg").write_bytes(b"1")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nowhere")
+    found = list(open_storage(str(tmp_path), {}).list(str(tmp_path)))
+    assert sorted(item.uri for item in found) == [str(tmp_path / "a/1.jpg"), str(tmp_path / "dangling.jpg")]
+    assert Listed(str(tmp_path / "dangling.jpg")) in found
