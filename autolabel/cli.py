@@ -1,12 +1,13 @@
 """`autolabel <command> [hydra overrides]`: exit code 0 done, 1 failed, 2 bad configuration or input, 3 refused."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from autolabel.config import COMMANDS, conf_dir, expand_prompts, explained, register_schemas, to_settings
@@ -26,6 +27,9 @@ autolabel <command> --help explains every key of a command; --cfg job prints wha
 
 
 def label(settings: Any) -> int:
+    if settings.cluster.address is None and "RAY_ADDRESS" not in os.environ:
+        # Ray listens on every interface, and reads this when it is imported: let only this user's processes in.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     from autolabel.job import label as run  # imports torch and ray, which the other commands do without
 
     print(run(settings))
@@ -73,6 +77,7 @@ def run_command(command: str, overrides: list[str]) -> int:
 
     def task(composed: DictConfig) -> None:
         nonlocal code
+        code = 1  # what a traceback, which Hydra prints, ends with
         try:
             code = RUN[command](to_settings(composed))
         except AutolabelError as error:
@@ -102,8 +107,7 @@ def help_text(command: str) -> str:
         if command == "label":
             lines.append(f"  {group.name}={'|'.join(sorted(file.stem for file in group.glob('*.yaml')))}")
     for name, default, sentence in explained(COMMANDS[command]):
-        value = OmegaConf.to_yaml(default).strip() if isinstance(default, str) and default else shown(default)
-        lines += [f"  {name}={value}", f"      {sentence}"]
+        lines += [f"  {name}={shown(default)}", f"      {sentence}"]
     return "\n".join(lines) + "\n"
 
 

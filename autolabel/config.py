@@ -168,8 +168,13 @@ def register_schemas() -> None:
 
 
 def thaw(node: DictConfig) -> None:
-    """Let Hydra merge into the schema of a frozen dataclass; the objects made of it are frozen all the same."""
+    """Let Hydra merge into the schema of a frozen dataclass; the objects made of it are frozen all the same.
+
+    A dictionary takes new keys: `input.storage_options.endpoint_url=...` needs no `+`.
+    """
     OmegaConf.set_readonly(node, None)
+    if OmegaConf.get_type(node) is dict:
+        OmegaConf.set_struct(node, False)
     for name in node:
         if isinstance(child := node._get_node(name), DictConfig):
             thaw(child)

@@ -57,7 +57,7 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
         BadInput: nothing is there, no image is found, or a manifest is malformed; every problem is named.
         StorageError: the storage keeps failing.
     """
-    uri = path_of(config.uri) if scheme_of(config.uri) == "file" else config.uri
+    uri = full_uri(config.uri)
     storage = open_storage(uri, config.storage_options)
     read_rows = MANIFESTS.get(PurePosixPath(uri).suffix.lower())
     if read_rows is None:
@@ -102,7 +102,7 @@ def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
 
 def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
     """The images that rows name, relative to `root` or absolute; a URI's first row counts."""
-    listing = Listing(root=path_of(root) if scheme_of(root) == "file" else root.rstrip("/"), images=[])
+    listing = Listing(root=full_uri(root).rstrip("/"), images=[])
     seen: set[str] = set()
     problems: list[str] = []
     for row in rows:
@@ -122,6 +122,11 @@ def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
     if problems:
         raise BadInput(problems)
     return listing
+
+
+def full_uri(uri: str) -> str:
+    """A URI that means the same in every process: local paths made absolute."""
+    return path_of(uri) if scheme_of(uri) == "file" else uri
 
 
 def absolute(uri: str, root: str) -> str:

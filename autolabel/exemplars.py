@@ -1,0 +1,355 @@
+"""Exemplar boxes: read from a COCO file or a manifest's column, checked, and joined with phrases into concepts.
+
+A positive exemplar says "more of these", a negative one "not these"; both are boxes on the image they are used for.
+
+How text and exemplars meet, for one image and one category: each phrase makes one prompt with all exemplars that the
+category has on that image. Without text (`use_text` false) a category that has exemplars on the image is prompted by
+them alone, and one that has none by its phrases.
+
+A box may reach out of its image by half a pixel (in fractions: by 0.001), as rounding does, and is then clipped; more
+is a problem. Problems are raised together as BadInput, each with its place and index.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autolabel.config import ExemplarsConfig
+from autolabel.errors import BadInput, RejectedImage
+from autolabel.ontology import Category, Ontology, did_you_mean, normalized, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exemplar:
+    """A box of what a category is, or is not, on one image."""
+
+    category_id: int
+    box_cxcywh: tuple[float, float, float, float]  # centre and size, fractions of the declared frame's width and height
+    positive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concept:
+    """What to look for in one image: a phrase, exemplars, or both."""
+
+    category_id: int
+    phrase: str | None  # None: the exemplars alone
+    exemplars: tuple[Exemplar, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageExemplars:
+    """The exemplars of one image, in the order they were given."""
+
+    size_hw: tuple[int, int] | None  # of the declared frame, where the source states it; to be verified at decoding
+    exemplars: tuple[Exemplar, ...]
+
+
+def concepts(ontology: Ontology, exemplars: Sequence[Exemplar], *, use_text: bool) -> tuple[Concept, ...]:
+    """What to look for in an image with these exemplars, by category and phrase."""
+    found: list[Concept] = []
+    for category in ontology.categories:
+        own = tuple(exemplar for exemplar in exemplars if exemplar.category_id == category.id)
+        phrases = category.phrases if use_text or not own else (None,)
+        found += [Concept(category_id=category.id, phrase=phrase, exemplars=own) for phrase in phrases]
+    return tuple(found)
+
+
+def read_coco(
+    document: bytes,
+    *,
+    place: str,
+    ontology: Ontology,
+    config: ExemplarsConfig,
+    find_image: Callable[[str], str | None],
+    probe: Callable[[str], tuple[int, int]],
+) -> dict[str, ImageExemplars]:
+    """The exemplars of a COCO file by image URI; only images that have some.
+
+    Categories are matched to the ontology by name, images by `file_name`; those that no annotation uses may be unknown.
+
+    Args:
+        place: how problems name the file.
+        find_image: URI of the plan's image of that file name, or None.
+        probe: (h, w) of an image, asked for where boxes are in pixels and the file states no width and height.
+            A RejectedImage it raises becomes a problem; anything else passes.
+
+    Raises:
+        BadInput: every problem found.
+    """
+    coco = _CocoFile(document, place, ontology, config, find_image, probe)
+    found: dict[str, list[Exemplar]] = {}
+    for index, annotation in enumerate(coco.annotations):
+        where = f"{place} annotations[{index}]"
+        if not isinstance(annotation, Mapping):
+            coco.problems.append(f"{where}: expected an annotation, not {shown(annotation)}")
+            continue
+        frame = coco.frame(annotation.get("image_id"), where)
+        category = coco.category(annotation.get("category_id"), where)
+        if frame and category:
+            where += f" (image {frame.file_name!r}, category {category.name!r})"
+            exemplar = _read_exemplar(annotation, category, frame.size_hw, config, where, coco.problems)
+            found.setdefault(frame.uri, []).extend(exemplar)
+    frames = {frame.uri: frame for frame in coco.frames.values() if frame}
+    for uri, exemplars in found.items():
+        where = f"{place} (image {frames[uri].file_name!r})"
+        coco.problems += _nothing_to_look_for(exemplars, ontology, config, where)
+    if coco.problems:
+        raise BadInput(coco.problems)
+    return {uri: ImageExemplars(size_hw=frames[uri].stated_hw, exemplars=tuple(own)) for uri, own in found.items()}
+
+
+def read_cell(
+    cell: Any,
+    *,
+    place: str,
+    ontology: Ontology,
+    config: ExemplarsConfig,
+    size_hw: tuple[int, int] | None,
+    probe: Callable[[], tuple[int, int]],
+) -> ImageExemplars:
+    """The exemplars of one image from its cell of a manifest.
+
+    The cell is a list of {category, bbox, negative}, that list as JSON, or null or blank for none. `size_hw` is what
+    the manifest states; without it `probe` is asked, where boxes are in pixels. BadInput names every problem found.
+    """
+    if isinstance(cell, str) and cell.strip():
+        cell = _parsed(cell, place)
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip()):
+        cell = []
+    if not isinstance(cell, list | tuple):
+        raise BadInput(f"{place}: expected a list of exemplars, not {shown(cell)}")
+    problems: list[str] = []
+    frame_hw = size_hw
+    if cell and not size_hw and not config.normalized:
+        frame_hw = _probed(probe, place, problems)
+    exemplars: list[Exemplar] = []
+    for index, entry in enumerate(cell):
+        where = f"{place}[{index}]"
+        if not isinstance(entry, Mapping):
+            problems.append(f"{where}: expected an exemplar with category and bbox, not {shown(entry)}")
+            continue
+        fields = ("category", "bbox", "negative")
+        unknown = [field for field in entry if field not in fields]
+        problems += [f"{where}: unknown field {shown(field)}{did_you_mean(str(field), fields)}" for field in unknown]
+        category = _category(entry.get("category"), where, ontology, problems)
+        if category:
+            where += f" (category {category.name!r})"
+        if category and (frame_hw or config.normalized):
+            exemplars += _read_exemplar(entry, category, frame_hw, config, where, problems)
+    problems += _nothing_to_look_for(exemplars, ontology, config, place)
+    if problems:
+        raise BadInput(problems)
+    return ImageExemplars(size_hw=size_hw, exemplars=tuple(exemplars))
+
+
+# --- boxes ---
+
+BOX_FORMATS: dict[str, Callable[[float, float, float, float], tuple[float, float, float, float]]] = {
+    "xywh": lambda x, y, w, h: (x, y, x + w, y + h),
+    "xyxy": lambda x1, y1, x2, y2: (x1, y1, x2, y2),
+    "cxcywh": lambda cx, cy, w, h: (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2),
+}
+
+
+def box_cxcywh(
+    bbox: Any, *, box_format: str, normalized: bool, size_hw: tuple[int, int] | None
+) -> tuple[float, float, float, float]:
+    """A box as written -> centre and size in fractions; raises ValueError that says what is wrong with it.
+
+    `size_hw` may be None for normalized boxes alone.
+    """
+    if bbox is None:
+        raise ValueError("label without box: bbox is missing")
+    if not isinstance(bbox, list | tuple) or len(bbox) != 4:
+        raise ValueError(f"box {shown(bbox)} is not a list of 4 numbers")
+    if not all(type(value) in (int, float) and abs(value) < 1e12 for value in bbox):  # NaN is below nothing
+        raise ValueError(f"box {shown(bbox)} is not of 4 finite numbers")
+    fault = _fault(bbox, box_format, normalized, size_hw)
+    if fault:
+        others = [name for name in BOX_FORMATS if name != box_format and not _fault(bbox, name, normalized, size_hw)]
+        hint = f"; box_format: {' or '.join(others)}?" if others else ""
+        if normalized != (max(bbox) <= 1) and not _fault(bbox, box_format, not normalized, size_hw or (2**31, 2**31)):
+            hint = f"; normalized: {str(not normalized).lower()}?"
+        raise ValueError(f"box {shown(list(bbox))} as {box_format} {fault}{hint}")
+    h, w = (1, 1) if normalized or not size_hw else size_hw
+    x1, y1, x2, y2 = BOX_FORMATS[box_format](*bbox)
+    x1, y1, x2, y2 = max(0, x1), max(0, y1), min(w, x2), min(h, y2)
+    return (x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h
+
+
+def _fault(bbox: Sequence[float], box_format: str, normalized: bool, size_hw: tuple[int, int] | None) -> str | None:
+    h, w = (1, 1) if normalized or not size_hw else size_hw
+    slack = 0.001 if normalized else 0.5
+    x1, y1, x2, y2 = BOX_FORMATS[box_format](*bbox)
+    frame = "its image" if normalized else f"its image of width {w} and height {h}"
+    if x2 < x1 or y2 < y1:
+        return "is inverted" if box_format == "xyxy" else "has a negative width or height"
+    if x2 == x1 or y2 == y1:
+        return "has no area"
+    if min(x2, w) <= max(x1, 0) or min(y2, h) <= max(y1, 0):
+        return f"lies outside {frame}"
+    if x1 < -slack or y1 < -slack or x2 > w + slack or y2 > h + slack:
+        return f"reaches out of {frame}"
+    if not normalized and x2 - x1 < 1 and y2 - y1 < 1:
+        return "is smaller than a pixel"
+    return None
+
+
+def _read_exemplar(
+    entry: Mapping[str, Any],
+    category: Category,
+    size_hw: tuple[int, int] | None,
+    config: ExemplarsConfig,
+    where: str,
+    problems: list[str],
+) -> list[Exemplar]:
+    """The entry's exemplar, or none and its problems."""
+    negative = entry.get("negative")
+    if negative is not None and not isinstance(negative, bool):
+        problems.append(f"{where}: negative is {shown(negative)}, not true or false")
+    if entry.get("iscrowd"):
+        problems.append(f"{where}: a crowd (iscrowd) is not a box of one instance")
+    try:
+        box = box_cxcywh(entry.get("bbox"), box_format=config.box_format, normalized=config.normalized, size_hw=size_hw)
+    except ValueError as error:
+        problems.append(f"{where}: {error}")
+        return []
+    return [Exemplar(category_id=category.id, box_cxcywh=box, positive=not negative)]
+
+
+def _nothing_to_look_for(
+    exemplars: Sequence[Exemplar], ontology: Ontology, config: ExemplarsConfig, where: str
+) -> Iterable[str]:
+    if config.use_text:
+        return
+    positive = {exemplar.category_id for exemplar in exemplars if exemplar.positive}
+    for category_id in dict.fromkeys(exemplar.category_id for exemplar in exemplars):
+        if category_id not in positive:
+            name = ontology.by_id[category_id].name
+            yield f"{where} (category {name!r}): only negative exemplars and no text (use_text is false)"
+
+
+def _category(name: Any, where: str, ontology: Ontology, problems: list[str]) -> Category | None:
+    category = ontology.by_name.get(normalized(name)) if isinstance(name, str) else None
+    if category is None:
+        hint = did_you_mean(name, ontology.by_name) if isinstance(name, str) else ""
+        problems.append(f"{where}: unknown category {shown(name)}{hint}")
+    return category
+
+
+def _probed(probe: Callable[[], tuple[int, int]], where: str, problems: list[str]) -> tuple[int, int] | None:
+    try:
+        return probe()
+    except RejectedImage as error:
+        problems.append(f"{where}: its size is not stated and cannot be read: {error}")
+        return None
+
+
+def _parsed(text: str | bytes, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: of JSON, with line and column, or of its encoding
+        raise BadInput(f"{place}: not JSON: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    file_name: str
+    uri: str
+    stated_hw: tuple[int, int] | None
+    size_hw: tuple[int, int] | None  # stated or probed; None where boxes are normalized
+
+
+class _CocoFile:
+    """The tables of a COCO file; images and categories are looked up when an annotation first names them."""
+
+    def __init__(
+        self,
+        document: bytes,
+        place: str,
+        ontology: Ontology,
+        config: ExemplarsConfig,
+        find_image: Callable[[str], str | None],
+        probe: Callable[[str], tuple[int, int]],
+    ) -> None:
+        content = _parsed(document, place)
+        if not isinstance(content, dict):
+            raise BadInput(f"{place}: expected images, annotations and categories (COCO), not {shown(content)}")
+        tables = [content.get(name) for name in ("images", "annotations", "categories")]
+        if not all(isinstance(table, list) for table in tables):
+            raise BadInput(f"{place}: images, annotations and categories (COCO) must be lists")
+        self.place, self.ontology, self.config, self.find_image, self.probe = place, ontology, config, find_image, probe
+        self.problems: list[str] = []
+        self.annotations: list[Any] = content["annotations"]
+        self.frames: dict[_Key, _Frame | None] = {}  # None: looked up, and a problem
+        self._categories: dict[_Key, Category | None] = {}
+        self._image_rows = self._rows("images", content["images"])
+        self._category_rows = self._rows("categories", content["categories"])
+        self._row_of_uri: dict[str, str] = {}
+
+    def _rows(self, table: str, entries: list[Any]) -> dict["_Key", tuple[str, Mapping[str, Any]]]:
+        """Place (`images[3]`) and entry by the entry's id; the first of several counts."""
+        rows: dict[_Key, tuple[str, Mapping[str, Any]]] = {}
+        for index, entry in enumerate(entries):
+            row, key = f"{table}[{index}]", _key(entry.get("id") if isinstance(entry, Mapping) else None)
+            if key is None:
+                self.problems.append(f"{self.place} {row}: an entry without a usable id: {shown(entry)}")
+            elif key in rows:
+                self.problems.append(f"{self.place} {row}: id {shown(key)} is already that of {rows[key][0]}")
+            else:
+                rows[key] = row, entry
+        return rows
+
+    def category(self, category_id: Any, where: str) -> Category | None:
+        key = _key(category_id)
+        if key not in self._category_rows:
+            self.problems.append(f"{where}: category_id {shown(category_id)} is not among the categories")
+            return None
+        if key not in self._categories:
+            row, entry = self._category_rows[key]
+            place = f"{self.place} {row}"
+            self._categories[key] = _category(entry.get("name"), place, self.ontology, self.problems)
+        return self._categories[key]
+
+    def frame(self, image_id: Any, where: str) -> _Frame | None:
+        key = _key(image_id)
+        if key not in self._image_rows:
+            self.problems.append(f"{where}: image_id {shown(image_id)} is not among the images")
+            return None
+        if key not in self.frames:
+            self.frames[key] = self._read_frame(*self._image_rows[key])
+        return self.frames[key]
+
+    def _read_frame(self, row: str, entry: Mapping[str, Any]) -> _Frame | None:
+        where, file_name = f"{self.place} {row}", entry.get("file_name")
+        if not isinstance(file_name, str) or not file_name:
+            self.problems.append(f"{where}: file_name is {shown(file_name)}, not a file name")
+            return None
+        where += f" ({file_name!r})"
+        uri = self.find_image(file_name)
+        if uri is None:
+            self.problems.append(f"{where}: unknown image: none of the input has this name")
+            return None
+        if self._row_of_uri.setdefault(uri, row) != row:
+            self.problems.append(f"{where}: the same image as {self._row_of_uri[uri]}")
+            return None
+        h, w = entry.get("height"), entry.get("width")
+        if h is None and w is None:
+            size_hw = None if self.config.normalized else _probed(lambda: self.probe(uri), where, self.problems)
+            unread = size_hw is None and not self.config.normalized
+            return None if unread else _Frame(file_name=file_name, uri=uri, stated_hw=None, size_hw=size_hw)
+        if type(h) is not int or type(w) is not int or h < 1 or w < 1:
+            self.problems.append(f"{where}: width {shown(w)} and height {shown(h)} are not two positive integers")
+            return None
+        return _Frame(file_name=file_name, uri=uri, stated_hw=(h, w), size_hw=(h, w))
+
+
+_Key = int | str | None
+
+
+def _key(value: Any) -> _Key:
+    """An id of the file as a dictionary key; None for what can be none."""
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None

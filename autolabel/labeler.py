@@ -1,0 +1,353 @@
+"""One work unit, from its images in the plan to its file in the output. Knows nothing of Ray.
+
+While the model runs, threads fetch and decode the images ahead of it and turn the masks behind it into RLE. Two units
+may be in hand at once, so that the next one's images are there when the model is done with this one's.
+"""
+
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from autolabel import images
+from autolabel.config import LabelConfig
+from autolabel.errors import RejectCode, RejectedImage
+from autolabel.exemplars import Concept, concepts
+from autolabel.labels import ImageLabels, PromptResult, Summary, file_metadata, read_summary, unit_uri, write_unit
+from autolabel.ontology import Ontology
+from autolabel.plan import Plan, PlannedImage
+from autolabel.postprocess import Instance, Rules, select
+from autolabel.sam3 import checkpoint
+from autolabel.sam3.architecture import ARCHITECTURES, build
+from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.sam3.masks import area, bbox_xywh, logits_to_rles
+from autolabel.sam3.preprocess import resize
+from autolabel.sam3.seeding import seed_weights
+from autolabel.storage import ObjectChanged, Storage, open_storage
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+
+UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelJob:
+    """All that a labelling actor is told."""
+
+    config: LabelConfig
+    output_uri: str
+    ontology: Ontology
+    fingerprint: str
+    checkpoint_sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitReport:
+    """What became of a unit, who did it, and where its seconds went: `waited_s` is the wait for images."""
+
+    unit: int
+    worker: str
+    summary: Summary
+    seconds: float
+    model_s: float
+    waited_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedImage:
+    """An image as the model takes it. `pixels` is uint8 (3, R, R)."""
+
+    pixels: torch.Tensor
+    size_hw: tuple[int, int]
+    orientation: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """An image that will not be labelled."""
+
+    code: RejectCode
+    detail: str
+    sha256: str | None
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of one unit, by what they were spent on."""
+
+    started: float = field(default_factory=time.monotonic)
+    model_s: float = 0.0
+    waited_s: float = 0.0
+
+
+class Labeler:
+    """Holds the model and its threads; `label_unit` may be called from several threads at once."""
+
+    def __init__(self, job: LabelJob, engine: Engine) -> None:
+        config = job.config
+        self._job = job
+        self._architecture = ARCHITECTURES[config.model.architecture]
+        self._engine = engine
+        self._model_free = threading.Lock()
+        self._output = open_storage(job.output_uri, config.output.storage_options)
+        self._plan = Plan(self._output, job.output_uri)
+        self._loading = ThreadPoolExecutor(config.batch.load_threads, thread_name_prefix="load")
+        self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
+        self._metadata = file_metadata(job.fingerprint, job.ontology)
+        self._rules = Rules(
+            nms_within=config.nms.within,
+            nms_across=config.nms.across,
+            metric=config.nms.metric,
+            min_area_px=config.min_area,
+            max_area_px=config.max_area,
+            max_instances=config.max_instances,
+            max_instances_of={c.id: c.max_instances for c in job.ontology.categories if c.max_instances is not None},
+        )
+        self._threshold_of = {
+            c.id: config.threshold if c.threshold is None else c.threshold for c in job.ontology.categories
+        }
+
+    def label_unit(self, unit: int) -> UnitReport:
+        """Label the images of a unit and create its file; a unit whose file is there already is left alone."""
+        watch = Stopwatch()
+        try:
+            self._output.stat(unit_uri(self._job.output_uri, unit))
+        except FileNotFoundError:
+            rows = list(self._label(self._plan.unit(unit), watch))
+            write_unit(self._output, self._job.output_uri, unit, rows, self._metadata)
+            summary = Summary.of(rows)
+        else:  # a lost answer: an earlier attempt of this run has done it
+            summary = read_summary(self._output, self._job.output_uri, unit)
+        seconds = time.monotonic() - watch.started
+        return UnitReport(
+            unit=unit,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            summary=summary,
+            seconds=seconds,
+            model_s=watch.model_s,
+            waited_s=watch.waited_s,
+        )
+
+    def _label(self, planned: Sequence[PlannedImage], watch: Stopwatch) -> Iterator[ImageLabels]:
+        """Rows in plan order."""
+        rows: dict[int, Future[ImageLabels] | ImageLabels] = {}
+        batch: list[tuple[PlannedImage, LoadedImage]] = []
+        for image, loaded in self._loaded(planned, watch):
+            if isinstance(loaded, Rejection):
+                rows[image.image_id] = rejected(image, loaded)
+                continue
+            batch.append((image, loaded))
+            if len(batch) == self._job.config.batch.images:
+                rows.update(self._segment(batch, watch))
+                batch = []
+        if batch:
+            rows.update(self._segment(batch, watch))
+        for image in planned:
+            row = rows[image.image_id]
+            yield row.result() if isinstance(row, Future) else row
+
+    def _loaded(
+        self, planned: Sequence[PlannedImage], watch: Stopwatch
+    ) -> Iterator[tuple[PlannedImage, LoadedImage | Rejection]]:
+        """The images in order, fetched and decoded ahead within the budget in bytes."""
+        config = self._job.config
+        side_px = self._architecture.resolution
+        ready = ahead(
+            planned,
+            lambda image: load(image, open_storage(image.uri, config.input.storage_options), config, side_px),
+            pool=self._loading,
+            cost_bytes=lambda image: (image.size_bytes or UNKNOWN_SIZE_BYTES) + 3 * side_px**2,
+            budget_bytes=config.batch.prefetch_mb * 1_000_000,
+        )
+        while True:
+            asked = time.monotonic()
+            item = next(ready, None)
+            watch.waited_s += time.monotonic() - asked
+            if item is None:
+                return
+            yield item
+
+    def _segment(
+        self, batch: Sequence[tuple[PlannedImage, LoadedImage]], watch: Stopwatch
+    ) -> dict[int, Future[ImageLabels] | ImageLabels]:
+        """One pass of the model over a batch; its masks are finished by threads."""
+        asked = [
+            concepts(self._job.ontology, image.exemplars, use_text=self._job.config.exemplars.use_text)
+            for image, _ in batch
+        ]
+        pairs = [
+            pair(index, concept, self._threshold_of[concept.category_id])
+            for index, of_image in enumerate(asked)
+            for concept in of_image
+        ]
+        pixels = torch.stack([loaded.pixels for _, loaded in batch])
+        with self._model_free:
+            began = time.monotonic()
+            results = iter(self._engine.segment(pixels, pairs))
+            watch.model_s += time.monotonic() - began
+        return {
+            image.image_id: self._finishing.submit(
+                finish, image, loaded, [(concept, next(results)) for concept in of_image], self._rules
+            )
+            for (image, loaded), of_image in zip(batch, asked, strict=True)
+        }
+
+
+def load_engine(job: LabelJob) -> Engine:
+    """The model of a job on this process's device.
+
+    Raises:
+        CheckpointError: the weights cannot be had, or are not the ones the job was started with.
+    """
+    config = job.config.model
+    architecture = ARCHITECTURES[config.architecture]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.checkpoint is None:
+        assert config.seed is not None, "validated with the settings"
+        model = build(architecture, device=device)
+        seed_weights(model, config.seed)
+    else:
+        found = checkpoint.fetch(
+            config.checkpoint, storage_options=config.storage_options, sha256=job.checkpoint_sha256
+        )
+        model = checkpoint.load(Path(found.path), architecture, device=device)
+    return Engine(model, architecture, device=device, max_pairs=job.config.batch.pairs)
+
+
+def ahead(
+    items: Sequence[Item],
+    work: Callable[[Item], Loaded],
+    *,
+    pool: ThreadPoolExecutor,
+    cost_bytes: Callable[[Item], int],
+    budget_bytes: int,
+) -> Iterator[tuple[Item, Loaded]]:
+    """`work` of every item in order, run in the pool ahead of the caller while the items held cost no more than the
+    budget; one item is always let in, however large.
+    """
+    held: deque[tuple[Item, int, Future[Loaded]]] = deque()
+    held_bytes = 0
+    try:
+        for item in items:
+            cost = cost_bytes(item)
+            while held and held_bytes + cost > budget_bytes:
+                first, its_cost, future = held.popleft()
+                yield first, future.result()
+                held_bytes -= its_cost
+            held.append((item, cost, pool.submit(work, item)))
+            held_bytes += cost
+        while held:
+            first, _, future = held.popleft()
+            yield first, future.result()
+    finally:
+        for _, _, future in held:
+            future.cancel()
+
+
+def load(image: PlannedImage, storage: Storage, config: LabelConfig, side_px: int) -> LoadedImage | Rejection:
+    """Fetch, decode and resize one image; what is wrong with the image itself becomes its rejection."""
+    sha256 = None
+    try:
+        data = fetch(image, storage)
+        sha256 = hashlib.sha256(data).hexdigest()
+        decoded = images.decode(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
+        height, width = decoded.rgb.shape[:2]
+        if image.size_hw not in (None, (height, width)):
+            detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
+            raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
+    except RejectedImage as error:
+        return Rejection(code=error.code, detail=error.detail, sha256=sha256)
+    return LoadedImage(
+        pixels=resize(decoded.rgb, side_px), size_hw=(height, width), orientation=decoded.orientation, sha256=sha256
+    )
+
+
+def fetch(image: PlannedImage, storage: Storage) -> bytes:
+    """The bytes that were listed.
+
+    Raises:
+        RejectedImage: this object is gone, was replaced, or may not be read.
+        StorageError: the storage keeps failing; nothing is known about the image.
+    """
+    try:
+        data = storage.read(image.uri, etag=image.etag)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise RejectedImage(RejectCode.MISSING, "no longer there" if image.etag else "not there") from error
+    except PermissionError as error:
+        raise RejectedImage(RejectCode.FORBIDDEN, str(error)) from error
+    except ObjectChanged as error:
+        raise RejectedImage(RejectCode.CHANGED, str(error)) from error
+    if image.size_bytes is not None and len(data) != image.size_bytes:
+        raise RejectedImage(RejectCode.CHANGED, f"{len(data)} bytes, listed with {image.size_bytes}")
+    return data
+
+
+def pair(index: int, concept: Concept, threshold: float) -> Pair:
+    """A concept as the engine takes it."""
+    return Pair(
+        image=index,
+        text=concept.phrase,
+        boxes_cxcywh=tuple(exemplar.box_cxcywh for exemplar in concept.exemplars),
+        positive=tuple(exemplar.positive for exemplar in concept.exemplars),
+        threshold=threshold,
+    )
+
+
+def finish(
+    image: PlannedImage, loaded: LoadedImage, results: Sequence[tuple[Concept, PairResult]], rules: Rules
+) -> ImageLabels:
+    """The row of an image: masks at its own size, overlaps resolved, limits applied."""
+    found = [
+        Instance(
+            category_id=concept.category_id,
+            phrase=concept.phrase,
+            score=float(score),
+            presence=result.presence,
+            rle=rle,
+            area_px=area(rle),
+            bbox_xywh=bbox_xywh(rle),
+        )
+        for concept, result in results
+        for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, loaded.size_hw), strict=True)
+    ]
+    kept = select(found, rules)
+    n_of = Counter((instance.category_id, instance.phrase) for instance in kept)
+    return ImageLabels(
+        image_id=image.image_id,
+        uri=image.uri,
+        size_hw=loaded.size_hw,
+        orientation=loaded.orientation,
+        sha256=loaded.sha256,
+        prompts=tuple(
+            PromptResult(
+                category_id=concept.category_id,
+                phrase=concept.phrase,
+                presence=result.presence,
+                best_score=result.best_score,
+                n_instances=n_of[concept.category_id, concept.phrase],
+            )
+            for concept, result in results
+        ),
+        instances=tuple(kept),
+    )
+
+
+def rejected(image: PlannedImage, rejection: Rejection) -> ImageLabels:
+    return ImageLabels(
+        image_id=image.image_id,
+        uri=image.uri,
+        sha256=rejection.sha256,
+        reject_code=rejection.code,
+        reject_detail=rejection.detail,
+    )

@@ -1,0 +1,236 @@
+"""The labels of an output: one row per input image, one Parquet file per work unit.
+
+The set of files under `labels/` is the job's only state. A file appears whole or not at all, under its unit's fixed
+name, so at every moment the folder is readable, without gaps inside a unit and without doubles.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autolabel.errors import RejectCode
+from autolabel.ontology import Ontology
+from autolabel.postprocess import Instance
+from autolabel.storage import Storage, join
+
+FOLDER = "labels"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.int64(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("orientation", pa.int8()),
+        pa.field("sha256", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reject_code", pa.string()),
+        pa.field("reject_detail", pa.string()),
+        pa.field(
+            "prompts",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("category_id", pa.int64()),
+                        ("phrase", pa.string()),
+                        ("presence", pa.float32()),
+                        ("best_score", pa.float32()),
+                        ("n_instances", pa.int32()),
+                    ]
+                )
+            ),
+        ),
+        pa.field(
+            "instances",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("category_id", pa.int64()),
+                        ("score", pa.float32()),
+                        ("presence", pa.float32()),
+                        ("phrase", pa.string()),
+                        ("bbox", pa.list_(pa.float64())),
+                        ("area", pa.int64()),
+                        ("segmentation", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+
+
+class Status(StrEnum):
+    """The three states an image can end in; there is no fourth."""
+
+    LABELLED = "labelled"  # at least one instance
+    EMPTY = "empty"  # looked at, nothing found
+    REJECTED = "rejected"  # could not be read: see reject_code
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptResult:
+    """What one concept gave on one image; `phrase` is None where exemplars alone prompted."""
+
+    category_id: int
+    phrase: str | None
+    presence: float
+    best_score: float
+    n_instances: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLabels:
+    """One row: an input image and what was found in it. Sizes are of the declared frame, None if it was not decoded."""
+
+    image_id: int
+    uri: str
+    size_hw: tuple[int, int] | None = None
+    orientation: int | None = None
+    sha256: str | None = None
+    reject_code: RejectCode | None = None
+    reject_detail: str | None = None
+    prompts: tuple[PromptResult, ...] = ()
+    instances: tuple[Instance, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        if self.reject_code is not None:
+            return Status.REJECTED
+        return Status.LABELLED if self.instances else Status.EMPTY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Counts over some images: of each status, of instances by category, of rejections by code."""
+
+    images: Counter[str] = field(default_factory=Counter)
+    instances_of: Counter[int] = field(default_factory=Counter)
+    images_with: Counter[int] = field(default_factory=Counter)
+    rejected_by: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, rows: Sequence[ImageLabels]) -> "Summary":
+        return cls(
+            images=Counter(str(row.status) for row in rows),
+            instances_of=Counter(instance.category_id for row in rows for instance in row.instances),
+            images_with=Counter(category for row in rows for category in {i.category_id for i in row.instances}),
+            rejected_by=Counter(str(row.reject_code) for row in rows if row.reject_code is not None),
+        )
+
+    def add(self, other: "Summary") -> None:
+        self.images.update(other.images)
+        self.instances_of.update(other.instances_of)
+        self.images_with.update(other.images_with)
+        self.rejected_by.update(other.rejected_by)
+
+    @property
+    def n_images(self) -> int:
+        return self.images.total()
+
+    @property
+    def n_instances(self) -> int:
+        return self.instances_of.total()
+
+    def to_json(self) -> bytes:
+        return orjson.dumps(
+            {
+                "images": self.images,
+                "instances_of": {str(k): n for k, n in self.instances_of.items()},
+                "images_with": {str(k): n for k, n in self.images_with.items()},
+                "rejected_by": self.rejected_by,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Summary":
+        counts = orjson.loads(data)
+        return cls(
+            images=Counter(counts["images"]),
+            instances_of=Counter({int(k): n for k, n in counts["instances_of"].items()}),
+            images_with=Counter({int(k): n for k, n in counts["images_with"].items()}),
+            rejected_by=Counter(counts["rejected_by"]),
+        )
+
+
+def unit_uri(output_uri: str, unit: int) -> str:
+    """`labels/00000012.parquet` of an output."""
+    return join(output_uri, f"{FOLDER}/{unit:08d}.parquet")
+
+
+def done_units(storage: Storage, output_uri: str) -> set[int]:
+    """Units whose file is there."""
+    names = (item.uri.rpartition("/")[2] for item in storage.list(join(output_uri, FOLDER)))
+    return {int(name[:8]) for name in names if re.fullmatch(r"\d{8}\.parquet", name)}
+
+
+def file_metadata(fingerprint: str, ontology: Ontology) -> dict[str, str]:
+    """What every unit file of a run says of itself."""
+    return {"autolabel.fingerprint": fingerprint, "autolabel.categories": orjson.dumps(ontology.to_list()).decode()}
+
+
+def write_unit(
+    storage: Storage, output_uri: str, unit: int, rows: Sequence[ImageLabels], metadata: Mapping[str, str]
+) -> bool:
+    """Create a unit's file; False where another attempt has created it already, which then stands."""
+    summary = {"autolabel.unit": str(unit), "autolabel.summary": Summary.of(rows).to_json().decode()}
+    table = pa.Table.from_pylist([record(row) for row in rows], schema=SCHEMA.with_metadata({**metadata, **summary}))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=3)
+    return storage.create_once(unit_uri(output_uri, unit), sink.getvalue().to_pybytes())
+
+
+def open_unit(storage: Storage, output_uri: str, unit: int) -> pq.ParquetFile:
+    """The Parquet file of a unit."""
+    return pq.ParquetFile(pa.BufferReader(storage.read(unit_uri(output_uri, unit))))
+
+
+def read_summary(storage: Storage, output_uri: str, unit: int) -> Summary:
+    """The counts of a unit, from its footer."""
+    with storage.open(unit_uri(output_uri, unit)) as file:
+        return Summary.from_json(pq.read_schema(file).metadata[b"autolabel.summary"])
+
+
+def record(row: ImageLabels) -> dict[str, Any]:
+    """A row as plain values in the order of SCHEMA."""
+    height, width = row.size_hw or (None, None)
+    return {
+        "image_id": row.image_id,
+        "uri": row.uri,
+        "width": width,
+        "height": height,
+        "orientation": row.orientation,
+        "sha256": row.sha256,
+        "status": str(row.status),
+        "reject_code": None if row.reject_code is None else str(row.reject_code),
+        "reject_detail": row.reject_detail,
+        "prompts": [
+            {
+                "category_id": prompt.category_id,
+                "phrase": prompt.phrase,
+                "presence": prompt.presence,
+                "best_score": prompt.best_score,
+                "n_instances": prompt.n_instances,
+            }
+            for prompt in row.prompts
+        ],
+        "instances": [
+            {
+                "category_id": instance.category_id,
+                "score": instance.score,
+                "presence": instance.presence,
+                "phrase": instance.phrase,
+                "bbox": list(instance.bbox_xywh),
+                "area": instance.area_px,
+                "segmentation": {"size": list(instance.rle.size_hw), "counts": instance.rle.counts},
+            }
+            for instance in row.instances
+        ],
+    }

@@ -1,0 +1,119 @@
+"""The Ray Data graph: one row per work unit, through a pool of labelling actors, to a report per unit.
+
+A unit is never split: it is one row of a block of its own, so a retry repeats exactly one unit, and the file that
+it creates once makes the repetition harmless. Image bytes never enter the object store: actors fetch for themselves,
+two units in hand each (measured against fetch tasks ahead of the actors: see jobs/README.md).
+"""
+
+import logging
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import GetTimeoutError, RayError
+
+from autolabel.config import ClusterConfig
+from autolabel.errors import AutolabelError, BadInput, JobFailed
+from autolabel.labeler import Labeler, LabelJob, UnitReport, load_engine
+
+UNITS_IN_HAND = 2  # one in the model, one being fetched or written
+
+
+class UnitActor:
+    """An actor of the pool. What goes wrong inside is its answer, not its death: Ray would restart it for ever."""
+
+    def __init__(self, job: LabelJob) -> None:
+        self._labeler: Labeler | AutolabelError
+        try:
+            self._labeler = Labeler(job, load_engine(job))
+        except AutolabelError as error:
+            self._labeler = error
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        answers = [pickle.dumps(self._answer(unit)) for unit in batch["unit"].to_pylist()]
+        return pa.table({"answer": pa.array(answers, pa.binary())})
+
+    def _answer(self, unit: int) -> UnitReport | AutolabelError:
+        if isinstance(self._labeler, AutolabelError):
+            return self._labeler
+        try:
+            return self._labeler.label_unit(unit)
+        except AutolabelError as error:
+            return error
+
+
+@contextmanager
+def connected(cluster: ClusterConfig) -> Iterator[None]:
+    """Join the cluster that `address`, RAY_ADDRESS or `ray start` names, or start one on this machine.
+
+    A Ray that the caller has connected to is used, and left connected.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(address=cluster.address, logging_level=logging.WARNING)
+    except ConnectionError as error:
+        raise BadInput(f"cluster.address: {cluster.address}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def label_units(job: LabelJob, units: Sequence[int]) -> Iterator[UnitReport]:
+    """Label units on the connected cluster; a report each, in the order they are done.
+
+    Raises:
+        AutolabelError: what an actor met, as it was raised there.
+        JobFailed: the cluster could not do the work.
+    """
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.wait_for_min_actors_s = int(job.config.cluster.start_timeout_s)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    rows = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
+    answers = rows.repartition(target_num_rows_per_block=1).map_batches(
+        UnitActor,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        batch_format="pyarrow",
+        **actor_pool(job.config.cluster, n_units=len(units)),
+    )
+    try:
+        for row in answers.iter_rows():
+            answer = pickle.loads(row["answer"])  # noqa: S301 - from our own actors
+            if isinstance(answer, AutolabelError):
+                raise answer
+            yield answer
+    except GetTimeoutError as error:
+        raise JobFailed(f"no labelling actor started within {job.config.cluster.start_timeout_s:g} s") from error
+    except RayError as error:
+        raise JobFailed(f"{type(error).__name__}: {error}") from error
+
+
+def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
+    """How many actors of what size, from the settings and what the cluster has now."""
+    resources = ray.cluster_resources()
+    n_gpus, n_cpus = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
+    gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)
+    cpus = cluster.cpus_per_actor if cluster.cpus_per_actor is not None else (1.0 if gpus else max(1.0, n_cpus - 1))
+    most = cluster.max_actors if cluster.max_actors is not None else (int(n_gpus // gpus) if gpus and n_gpus else 1)
+    most = max(cluster.min_actors, min(most, n_units))
+    return {
+        "compute": ActorPoolStrategy(
+            min_size=cluster.min_actors,
+            max_size=most,
+            initial_size=most,  # without it, actors are added one by one
+            max_tasks_in_flight_per_actor=2 * UNITS_IN_HAND,
+            max_concurrent_calls_per_actor=UNITS_IN_HAND,
+            enable_true_multi_threading=True,  # without it, Ray runs the calls of an actor one after the other
+        ),
+        "num_gpus": gpus,
+        "num_cpus": cpus,
+    }

@@ -1,0 +1,146 @@
+"""The sealed list of input images: who gets which id, and which images make a work unit.
+
+`plan.parquet` is created once and never changes, so that an image keeps its id and a unit its images through every
+rerun. Unit `n` is the run of `unit_size` consecutive rows that begins at row `n * unit_size`.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autolabel.exemplars import Exemplar, ImageExemplars
+from autolabel.sources import Listing
+from autolabel.storage import Storage, join
+
+PLAN_NAME = "plan.parquet"
+UNITS_PER_ROW_GROUP = 64  # a unit is read without the whole plan, and the footer of a ten-million-row plan stays small
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.int64(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("unit", pa.int32(), nullable=False),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field(
+            "exemplars",
+            pa.list_(
+                pa.struct(
+                    [("category_id", pa.int64()), ("box_cxcywh", pa.list_(pa.float64())), ("positive", pa.bool_())]
+                )
+            ),
+        ),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedImage:
+    """One input image. `etag` is the storage's, or the mtime in ns; `size_hw` is what exemplar boxes were drawn on."""
+
+    image_id: int
+    uri: str
+    size_bytes: int | None
+    etag: str | None
+    unit: int
+    size_hw: tuple[int, int] | None
+    exemplars: tuple[Exemplar, ...]
+
+
+def seal(
+    storage: Storage, output_uri: str, listing: Listing, exemplars: Mapping[str, ImageExemplars], unit_size: int
+) -> bool:
+    """Write the plan if there is none; False where another driver was faster and its plan stands."""
+    sink = pa.BufferOutputStream()
+    metadata = {"autolabel.unit_size": str(unit_size), "autolabel.input_root": listing.root}
+    rows_per_group = unit_size * UNITS_PER_ROW_GROUP
+    with pq.ParquetWriter(sink, SCHEMA.with_metadata(metadata), compression="zstd") as writer:
+        for start in range(0, len(listing.images), rows_per_group):
+            writer.write_table(group_table(listing, exemplars, start, rows_per_group, unit_size))
+    return storage.create_once(join(output_uri, PLAN_NAME), sink.getvalue().to_pybytes())
+
+
+def group_table(
+    listing: Listing, exemplars: Mapping[str, ImageExemplars], start: int, n_rows: int, unit_size: int
+) -> pa.Table:
+    images = listing.images[start : start + n_rows]
+    found = [exemplars.get(image.uri) for image in images]
+    sizes = [item.size_hw if item else None for item in found]
+    columns = {
+        "image_id": range(start + 1, start + 1 + len(images)),
+        "uri": [image.uri for image in images],
+        "size_bytes": [image.size_bytes for image in images],
+        "etag": [image.etag for image in images],
+        "unit": [(start + offset) // unit_size for offset in range(len(images))],
+        "width": [size and size[1] for size in sizes],
+        "height": [size and size[0] for size in sizes],
+        "exemplars": [exemplar_cells(item.exemplars) if item else None for item in found],
+    }
+    arrays = [pa.array(columns[field.name], type=field.type) for field in SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def exemplar_cells(exemplars: Sequence[Exemplar]) -> list[dict[str, Any]]:
+    return [{"category_id": e.category_id, "box_cxcywh": list(e.box_cxcywh), "positive": e.positive} for e in exemplars]
+
+
+class Plan:
+    """A sealed plan, read a row group at a time; safe to use from several threads.
+
+    Raises:
+        FileNotFoundError: there is no plan at `output_uri` yet.
+    """
+
+    def __init__(self, storage: Storage, output_uri: str) -> None:
+        self._storage, self._uri = storage, join(output_uri, PLAN_NAME)
+        with storage.open(self._uri) as file:
+            self._footer = pq.read_metadata(file)
+        metadata = self._footer.metadata
+        self.unit_size = int(metadata[b"autolabel.unit_size"])
+        self.input_root = metadata[b"autolabel.input_root"].decode()
+        self.n_images: int = self._footer.num_rows
+        self.n_units = -(-self.n_images // self.unit_size)
+        self._lock = threading.Lock()
+        self._group: tuple[int, pa.Table] | None = None
+
+    def images_in(self, unit: int) -> int:
+        """How many images a unit has; only the last one can be short."""
+        return min(self.unit_size, self.n_images - unit * self.unit_size)
+
+    def unit(self, unit: int) -> list[PlannedImage]:
+        """The images of a unit, in plan order."""
+        group, within = divmod(unit, UNITS_PER_ROW_GROUP)
+        with self._lock:
+            if self._group is None or self._group[0] != group:
+                with self._storage.open(self._uri) as file:
+                    self._group = (group, pq.ParquetFile(file, metadata=self._footer).read_row_group(group))
+            table = self._group[1]
+        rows = table.slice(within * self.unit_size, self.unit_size).to_pylist()
+        return [planned_image(row) for row in rows]
+
+    def units(self) -> Iterator[tuple[int, list[PlannedImage]]]:
+        """Every unit with its images, in order."""
+        for unit in range(self.n_units):
+            yield unit, self.unit(unit)
+
+
+def planned_image(row: dict[str, Any]) -> PlannedImage:
+    cells = row["exemplars"] or ()
+    return PlannedImage(
+        image_id=row["image_id"],
+        uri=row["uri"],
+        size_bytes=row["size_bytes"],
+        etag=row["etag"],
+        unit=row["unit"],
+        size_hw=(row["height"], row["width"]) if row["height"] is not None else None,
+        exemplars=tuple(
+            Exemplar(category_id=c["category_id"], box_cxcywh=tuple(c["box_cxcywh"]), positive=c["positive"])
+            for c in cells
+        ),
+    )

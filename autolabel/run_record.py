@@ -1,0 +1,140 @@
+"""`run.json`: what was asked of this output, created once before the first image is touched.
+
+The fingerprint covers every setting that can change a label. A later run with another fingerprint is refused, with
+the fields that differ; how the work is executed (actors, batches, endpoints) is not part of it.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+import autolabel
+from autolabel.config import LabelConfig
+from autolabel.errors import BadInput, Refused
+from autolabel.ontology import Ontology
+from autolabel.storage import Storage, join
+
+RUN_NAME = "run.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The contents of run.json. `settings` is what the fingerprint covers, as nested plain values."""
+
+    run_id: str
+    created_at: str
+    autolabel_version: str
+    input_root: str
+    fingerprint: str
+    settings: dict[str, Any]
+
+    @property
+    def ontology(self) -> Ontology:
+        return Ontology.from_list(self.settings["categories"])
+
+
+def label_settings(
+    config: LabelConfig,
+    ontology: Ontology,
+    *,
+    input_uri: str,
+    weights: str,
+    exemplars_sha256: str | None,
+) -> dict[str, Any]:
+    """Everything that can change a label. `weights` is the checkpoint's sha256, or the seed of random ones."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "input": {"uri": input_uri, "image_root": config.input.image_root},
+        "image": asdict(config.image),
+        "categories": ontology.to_list(),
+        "exemplars": {
+            "sha256": exemplars_sha256,
+            "use_text": config.exemplars.use_text,
+            "box_format": config.exemplars.box_format,
+            "normalized": config.exemplars.normalized,
+        },
+        "model": {"architecture": config.model.architecture, "weights": weights},
+        "threshold": config.threshold,
+        "nms": asdict(config.nms),
+        "min_area": config.min_area,
+        "max_area": config.max_area,
+        "max_instances": config.max_instances,
+    }
+
+
+def fingerprint(settings: dict[str, Any]) -> str:
+    """sha256 of the settings in canonical JSON, hexadecimal."""
+    return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def read(storage: Storage, output_uri: str) -> RunRecord | None:
+    """The record of an output, or None where no job has begun.
+
+    Raises:
+        BadInput: there is a run.json, but not one of this program.
+    """
+    uri = join(output_uri, RUN_NAME)
+    try:
+        record = RunRecord(**orjson.loads(storage.read(uri)))
+    except FileNotFoundError:
+        return None
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise BadInput(f"{uri} was not written by autolabel: {error}") from error
+    if record.settings.get("schema_version") != SCHEMA_VERSION:
+        raise BadInput(f"{uri} has schema version {record.settings.get('schema_version')}, this is {SCHEMA_VERSION}")
+    return record
+
+
+def claim(storage: Storage, output_uri: str, settings: dict[str, Any], *, input_root: str) -> RunRecord:
+    """Create run.json, or accept the one that is there if it asks for the same.
+
+    Raises:
+        Refused: it asks for something else; the message has a line for each field that differs.
+    """
+    record = RunRecord(
+        run_id=uuid4().hex,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        autolabel_version=autolabel.__version__,
+        input_root=input_root,
+        fingerprint=fingerprint(settings),
+        settings=settings,
+    )
+    if storage.create_once(join(output_uri, RUN_NAME), orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2)):
+        return record
+    existing = read(storage, output_uri)
+    if existing is None:
+        raise Refused(f"{join(output_uri, RUN_NAME)} appeared and went: is another program cleaning this output?")
+    check_same(existing, settings, output_uri)
+    return existing
+
+
+def check_same(existing: RunRecord, settings: dict[str, Any], output_uri: str) -> None:
+    """Raises Refused where `settings` would give other labels than those that the output holds."""
+    if existing.fingerprint == fingerprint(settings):
+        return
+    lines = [f"{output_uri} holds a job that was asked for something else; use a new output.uri, or the same settings:"]
+    lines += [f"  {name}: {old} there, {new} now" for name, old, new in differences(existing.settings, settings, "")]
+    raise Refused("\n".join(lines))
+
+
+def differences(old: Any, new: Any, name: str) -> Iterator[tuple[str, str, str]]:
+    """The leaves in which two nested settings differ: (dotted name, old value, new value)."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys((*old, *new)):
+            yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(old, list) and isinstance(new, list):
+        for index in range(max(len(old), len(new))):
+            pair = (values[index] if index < len(values) else None for values in (old, new))
+            yield from differences(*pair, f"{name}[{index}]")
+    elif old != new:
+        yield name, shown(old), shown(new)
+
+
+def shown(value: Any) -> str:
+    return "nothing" if value is None else orjson.dumps(value).decode()

@@ -1,0 +1,182 @@
+"""Every promise about an output, as a check over it: one row per image of the plan, whole files, masks that decode.
+
+Reads a unit at a time, in constant memory, and changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from autolabel import labels, run_record
+from autolabel.config import VerifyConfig
+from autolabel.errors import BadInput, RejectCode
+from autolabel.labels import Status
+from autolabel.plan import Plan, PlannedImage
+from autolabel.run_record import RunRecord
+from autolabel.sam3.masks import Rle, decode, encode
+from autolabel.storage import Storage, join, open_storage
+
+SHOWN_PROBLEMS = 50
+
+
+@dataclass(kw_only=True)
+class Verdict:
+    """What was found. `str()` is the text to print, its last line the counts."""
+
+    n_images: int
+    statuses: Counter[str] = field(default_factory=Counter)
+    n_duplicated: int = 0
+    n_problems: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, problem: str) -> None:
+        self.n_problems += 1
+        if len(self.problems) < SHOWN_PROBLEMS:
+            self.problems.append(problem)
+
+    @property
+    def n_missing(self) -> int:
+        return self.n_images - self.statuses.total()
+
+    @property
+    def clean(self) -> bool:
+        return not (self.n_problems or self.n_missing or self.n_duplicated)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{self.statuses[status]} {status}" for status in Status)
+        hidden = self.n_problems - len(self.problems)
+        lines = [*self.problems, *([f"... and {hidden} more problems"] if hidden else [])]
+        closing = f"{self.n_images} images: {counts}; {self.n_missing} missing, {self.n_duplicated} duplicated"
+        return "\n".join([*lines, closing + (f"; {self.n_problems} problems" if self.n_problems else "")])
+
+
+def verify(config: VerifyConfig) -> Verdict:
+    """Check an output.
+
+    Raises:
+        BadInput: there is no job at `output.uri`.
+    """
+    uri = config.output.uri
+    storage = open_storage(uri, config.output.storage_options)
+    record = run_record.read(storage, uri)
+    if record is None:
+        raise BadInput(f"output.uri: there is no {join(uri, run_record.RUN_NAME)}: no job was ever started here")
+    try:
+        plan = Plan(storage, uri)
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"output.uri: {uri} has no plan yet: its job was stopped before it began; run it again"
+        ) from error
+    verdict = Verdict(n_images=plan.n_images)
+    done = labels.done_units(storage, uri)
+    for unit in sorted(done - set(range(plan.n_units))):
+        verdict.add(f"{labels.unit_uri(uri, unit)}: the plan has no unit {unit}")
+    next_id = 1
+    for unit, planned in plan.units():
+        for image in planned:
+            if (image.image_id, image.unit) != (next_id, unit):
+                verdict.add(f"plan: row {next_id} has image_id {image.image_id} and unit {image.unit}, not {unit}")
+            next_id += 1
+        if unit in done:
+            check_unit(storage, uri, unit, planned, record, verdict)
+    return verdict
+
+
+def check_unit(
+    storage: Storage, output_uri: str, unit: int, planned: list[PlannedImage], record: RunRecord, verdict: Verdict
+) -> None:
+    """One unit's file against the plan and the run."""
+    place = f"{labels.FOLDER}/{unit:08d}.parquet"
+    try:
+        parquet = labels.open_unit(storage, output_uri, unit)
+        schema = parquet.schema_arrow
+        if not schema.equals(labels.SCHEMA):
+            verdict.add(f"{place}: its columns are not those of labels.SCHEMA")
+            return
+        metadata = schema.metadata or {}
+        rows: list[dict[str, Any]] = parquet.read().to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        verdict.add(f"{place}: unreadable: {error}")
+        return
+    if metadata.get(b"autolabel.fingerprint") != record.fingerprint.encode():
+        verdict.add(f"{place}: its fingerprint is not that of run.json")
+    if metadata.get(b"autolabel.categories") != orjson.dumps(record.settings["categories"]):
+        verdict.add(f"{place}: its categories are not those of run.json")
+    expected = {image.image_id: image.uri for image in planned}
+    seen: Counter[int] = Counter(row["image_id"] for row in rows)
+    verdict.n_duplicated += sum(n - 1 for n in seen.values())
+    for row in rows:
+        image_id = row["image_id"]
+        if image_id not in expected:
+            verdict.add(f"{place}: image {image_id} is not of this unit")
+            continue
+        if seen.pop(image_id, None) is None:  # counted as duplicated
+            continue
+        verdict.statuses[row["status"]] += 1
+        if row["uri"] != expected[image_id]:
+            verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {expected[image_id]!r}")
+        for problem in row_problems(row, {category.id for category in record.ontology.categories}):
+            verdict.add(f"{place}: image {image_id}: {problem}")
+    if seen_only(expected, rows):
+        verdict.add(f"{place}: {len(seen_only(expected, rows))} images of its unit have no row")
+
+
+def seen_only(expected: dict[int, str], rows: list[dict[str, Any]]) -> set[int]:
+    return set(expected) - {row["image_id"] for row in rows}
+
+
+def row_problems(row: dict[str, Any], category_ids: set[int]) -> Iterator[str]:
+    """What contradicts itself in one row."""
+    status, instances = row["status"], row["instances"]
+    if status == Status.REJECTED:
+        if row["reject_code"] not in set(RejectCode) or not row["reject_detail"]:
+            yield f"rejected with code {row['reject_code']!r} and detail {row['reject_detail']!r}"
+        if instances or row["prompts"]:
+            yield "rejected, but with prompts or instances"
+        return
+    if status != (Status.LABELLED if instances else Status.EMPTY):
+        yield f"status {status!r} with {len(instances)} instances"
+    if not (row["width"] and row["height"] and row["sha256"] and row["orientation"]):
+        yield "labelled without its size, orientation or sha256"
+        return
+    found = Counter((instance["category_id"], instance["phrase"]) for instance in instances)
+    told = {(p["category_id"], p["phrase"]): p["n_instances"] for p in row["prompts"]}
+    if {key: n for key, n in told.items() if n} != dict(found):
+        yield f"prompts tell of {sum(told.values())} instances, there are {len(instances)}"
+    for index, instance in enumerate(instances):
+        if instance["category_id"] not in category_ids:
+            yield f"instance {index}: category {instance['category_id']} is not of this run"
+        if not (0 <= instance["score"] <= 1 and 0 <= instance["presence"] <= 1):
+            yield f"instance {index}: score {instance['score']}, presence {instance['presence']}"
+        for problem in mask_problems(instance, (row["height"], row["width"])):
+            yield f"instance {index}: {problem}"
+
+
+def mask_problems(instance: dict[str, Any], size_hw: tuple[int, int]) -> Iterator[str]:
+    """A mask against its image's size and its own area and box, all taken from the decoded pixels."""
+    segmentation = instance["segmentation"]
+    if tuple(segmentation["size"]) != size_hw:
+        yield f"mask of size {segmentation['size']} on an image of {list(size_hw)}"
+        return
+    rle = Rle(size_hw=size_hw, counts=segmentation["counts"])
+    try:
+        mask = decode(rle)
+    except ValueError as error:
+        yield f"mask does not decode: {error}"
+        return
+    if encode(mask) != rle:
+        yield "mask is not written as pycocotools writes it"
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        yield "mask is empty"
+        return
+    if instance["area"] != int(mask.sum()):
+        yield f"area {instance['area']}, its mask has {int(mask.sum())} pixels"
+    bbox = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+    if instance["bbox"] != [float(value) for value in bbox]:
+        yield f"bbox {instance['bbox']}, its mask spans {[int(value) for value in bbox]}"

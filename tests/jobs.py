@@ -1,0 +1,49 @@
+"""Running a whole job in a test, and reading what it left."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pytest
+
+from autolabel.config import compose_config
+from autolabel.exports import export
+from autolabel.job import label
+from autolabel.verify import Verdict, verify
+
+
+def run_label(input_uri: object, output_uri: object, *overrides: str) -> str:
+    """`autolabel label` in this process, on the Ray that the test is connected to."""
+    return label(compose_config("label", [f"input.uri='{input_uri}'", f"output.uri='{output_uri}'", *overrides]))
+
+
+def run_verify(output_uri: object, *overrides: str) -> Verdict:
+    verdict: Verdict = verify(compose_config("verify", [f"output.uri='{output_uri}'", *overrides]))
+    return verdict
+
+
+def run_export(output_uri: object, *overrides: str) -> str:
+    return export(compose_config("export", [f"output.uri='{output_uri}'", *overrides]))
+
+
+def rows_of(output: Path) -> list[dict[str, Any]]:
+    """All rows of a local output, by image_id."""
+    rows: list[dict[str, Any]] = ds.dataset(output / "labels", format="parquet").to_table().to_pylist()
+    return sorted(rows, key=lambda row: row["image_id"])
+
+
+def statuses(output: Path) -> Counter[str]:
+    return Counter(row["status"] for row in rows_of(output))
+
+
+def assert_same_labels(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Equal rows, masks and all, but for the last digits of scores: they depend on what shares a batch."""
+    for key in expected.keys() - {"prompts", "instances", "image_id", "uri"}:
+        assert found[key] == expected[key], key
+    for key in ("prompts", "instances"):
+        assert len(found[key]) == len(expected[key])
+        for one, other in zip(found[key], expected[key], strict=True):
+            for field, value in other.items():
+                near = field in ("score", "presence", "best_score")
+                assert one[field] == (pytest.approx(value, abs=1e-5) if near else value), field
