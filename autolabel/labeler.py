@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -26,10 +25,11 @@ from autolabel.labels import ImageLabels, PromptResult, Summary, file_metadata, 
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan, PlannedImage
 from autolabel.postprocess import Instance, Rules, select
+from autolabel.rle import area, bbox_xywh
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES, build
 from autolabel.sam3.engine import Engine, Pair, PairResult
-from autolabel.sam3.masks import area, bbox_xywh, logits_to_rles
+from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize
 from autolabel.sam3.seeding import seed_weights
 from autolabel.storage import ObjectChanged, Storage, open_storage
@@ -221,7 +221,7 @@ def load_engine(job: LabelJob) -> Engine:
         found = checkpoint.fetch(
             config.checkpoint, storage_options=config.storage_options, sha256=job.checkpoint_sha256
         )
-        model = checkpoint.load(Path(found.path), architecture, device=device)
+        model = checkpoint.load(found.path, architecture, device=device)
     return Engine(model, architecture, device=device, max_pairs=job.config.batch.pairs)
 
 

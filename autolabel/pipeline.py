@@ -99,7 +99,7 @@ def label_units(job: LabelJob, units: Sequence[int]) -> Iterator[UnitReport]:
 
 def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
     """How many actors of what size, from the settings and what the cluster has now."""
-    resources = ray.cluster_resources()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     n_gpus, n_cpus = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
     gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)
     cpus = cluster.cpus_per_actor if cluster.cpus_per_actor is not None else (1.0 if gpus else max(1.0, n_cpus - 1))

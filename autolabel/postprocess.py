@@ -8,10 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
-from autolabel.sam3.masks import Rle, pairwise_overlap
+from autolabel.rle import Rle, pairwise_overlap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +46,24 @@ def select(instances: Sequence[Instance], rules: Rules) -> list[Instance]:
 
 def suppress(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
     """Greedy NMS: an instance goes if it overlaps a better one that stays by more than the limit for the two."""
-    if rules.nms_within is None and rules.nms_across is None:
-        return list(ranked)
-    rles = [instance.rle for instance in ranked]
-    overlap = pairwise_overlap(rles, rles, rules.metric)
-    category = np.array([instance.category_id for instance in ranked])
-    kept: list[int] = []
-    for index in range(len(ranked)):
-        same = category[kept] == category[index]
-        over = overlap[index, kept]
-        if not (exceeds(over[same], rules.nms_within) or exceeds(over[~same], rules.nms_across)):
-            kept.append(index)
-    return [ranked[index] for index in kept]
+    kept: list[Instance] = []
+    for instance in ranked:
+        same = [rival for rival in kept if rival.category_id == instance.category_id]
+        others = [rival for rival in kept if rival.category_id != instance.category_id]
+        if not (
+            overlaps(instance, same, rules.nms_within, rules.metric)
+            or overlaps(instance, others, rules.nms_across, rules.metric)
+        ):
+            kept.append(instance)
+    return kept
 
 
-def exceeds(overlap: npt.NDArray[np.float64], limit: float | None) -> bool:
-    return limit is not None and bool((overlap > limit).any())
+def overlaps(instance: Instance, rivals: Sequence[Instance], limit: float | None, metric: str) -> bool:
+    """Whether any rival overlaps the instance by more than the limit; without one, no mask is looked at."""
+    if limit is None or not rivals:
+        return False
+    overlap = pairwise_overlap([instance.rle], [rival.rle for rival in rivals], metric)
+    return bool((overlap > limit).any())
 
 
 def cap(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:

@@ -130,8 +130,8 @@ def differences(old: Any, new: Any, name: str) -> Iterator[tuple[str, str, str]]
             yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
     elif isinstance(old, list) and isinstance(new, list):
         for index in range(max(len(old), len(new))):
-            pair = (values[index] if index < len(values) else None for values in (old, new))
-            yield from differences(*pair, f"{name}[{index}]")
+            was, now = (values[index] if index < len(values) else None for values in (old, new))
+            yield from differences(was, now, f"{name}[{index}]")
     elif old != new:
         yield name, shown(old), shown(new)
 

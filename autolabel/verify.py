@@ -17,8 +17,8 @@ from autolabel.config import VerifyConfig
 from autolabel.errors import BadInput, RejectCode
 from autolabel.labels import Status
 from autolabel.plan import Plan, PlannedImage
+from autolabel.rle import Rle, decode, encode
 from autolabel.run_record import RunRecord
-from autolabel.sam3.masks import Rle, decode, encode
 from autolabel.storage import Storage, join, open_storage
 
 SHOWN_PROBLEMS = 50

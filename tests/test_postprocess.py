@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autolabel.postprocess import Instance, Rules, select
-from autolabel.sam3.masks import area, bbox_xywh, encode
+from autolabel.rle import area, bbox_xywh, encode
 
 
 def rectangle(x0: int, x1: int, *, score: float, category: int = 1, phrase: str = "a", y1: int = 10) -> Instance:

@@ -1,0 +1,111 @@
+"""Masks as COCO's run-length encoding, always as pycocotools writes it, and what can be asked of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco
+
+
+class CocoRle(TypedDict):
+    """A segmentation in COCO's JSON: size is [height, width]."""
+
+    size: list[int]
+    counts: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rle:
+    """A mask of (height, width) pixels; `counts` is COCO's compressed column-major run lengths."""
+
+    size_hw: tuple[int, int]
+    counts: str
+
+    def to_coco(self) -> CocoRle:
+        """What pycocotools and COCO's JSON take."""
+        return {"size": list(self.size_hw), "counts": self.counts}
+
+
+def encode(mask: npt.NDArray[np.bool_]) -> Rle:
+    """The run lengths of a mask (h, w)."""
+    height, width = mask.shape
+    coded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return Rle(size_hw=(height, width), counts=coded["counts"].decode("ascii"))
+
+
+def decode(rle: Rle) -> npt.NDArray[np.bool_]:
+    """The mask (h, w).
+
+    Raises:
+        ValueError: the counts are damaged, or do not cover exactly this size.
+    """
+    height, width = rle.size_hw
+    runs = _run_lengths(rle.counts)
+    if (runs < 0).any() or runs.sum() != height * width:
+        raise ValueError(f"runs do not add up to {height} x {width} pixels")
+    inside = np.arange(len(runs)) % 2 == 1  # zeros and ones take turns, zeros first
+    return np.ascontiguousarray(np.repeat(inside, runs).reshape(width, height).T)
+
+
+def area(rle: Rle) -> int:
+    """Pixels of the mask."""
+    return int(coco.area(rle.to_coco()))  # one at a time: pycocotools overflows on lists of 256 and more
+
+
+def bbox_xywh(rle: Rle) -> tuple[float, float, float, float]:
+    """The smallest box of whole pixels around the mask, as (left, top, width, height); zeros if it is empty."""
+    left, top, width, height = coco.toBbox(rle.to_coco()).tolist()
+    return left, top, width, height
+
+
+def pairwise_overlap(a: Sequence[Rle], b: Sequence[Rle], metric: str) -> npt.NDArray[np.float64]:
+    """Overlap (len(a), len(b)) of masks of one size, exact, and 0 where either mask is empty.
+
+    "iou" is intersection over union, "ios" intersection over the smaller of the two areas.
+
+    Raises:
+        ValueError: another metric.
+    """
+    if metric not in ("iou", "ios"):
+        raise ValueError(f"metric {metric!r} is neither iou nor ios")
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    if metric == "iou":
+        return _coco_iou(a, b, over_first=False)
+    return np.maximum(_coco_iou(a, b, over_first=True), _coco_iou(b, a, over_first=True).T)
+
+
+def _coco_iou(a: Sequence[Rle], b: Sequence[Rle], *, over_first: bool) -> npt.NDArray[np.float64]:
+    """Intersection over union; or over the area of `a`, which is what COCO's crowd flag on `b` asks for."""
+    flags = [int(over_first)] * len(b)
+    overlap: npt.NDArray[np.float64] = coco.iou([rle.to_coco() for rle in a], [rle.to_coco() for rle in b], flags)
+    return overlap
+
+
+def _run_lengths(counts: str) -> npt.NDArray[np.int64]:
+    """The numbers in COCO's string: groups of 5 bits, lowest first, of which each but a number's last carries bit 5.
+
+    From the third on, a number is the difference to the one two before it. Not pycocotools' reader, because that one
+    trusts its input to the point of reading past its end.
+    """
+    try:
+        groups = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - ord("0")
+    except UnicodeEncodeError as error:
+        raise ValueError("counts hold other characters than pycocotools writes") from error
+    if ((groups < 0) | (groups > 63)).any():
+        raise ValueError("counts hold other characters than pycocotools writes")
+    ends = np.flatnonzero((groups & 32) == 0)
+    if not len(ends) or ends[-1] != len(groups) - 1:
+        raise ValueError("counts end within a number")
+    n_groups = np.diff(ends, prepend=-1)
+    if n_groups.max() > 7:
+        raise ValueError("counts hold a number of more than 32 bits")
+    starts = ends - n_groups + 1
+    place = np.arange(len(groups)) - np.repeat(starts, n_groups)
+    numbers = np.add.reduceat((groups & 31) << 5 * place, starts)
+    numbers -= np.where(groups[ends] & 16, 1 << 5 * n_groups, 0)  # two's complement
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers

@@ -1,0 +1,154 @@
+"""From a checkpoint's URI to a file on this machine, fetched once per node whatever the number of processes.
+
+    weights/sam3.pt                       a local file, used where it lies
+    s3://bucket/sam3.pt                   any fsspec URL, kept under AUTOLABEL_CACHE (~/.cache/autolabel)
+    hf://owner/repo[@revision][/file]     the Hugging Face hub, kept in its own cache; the file is sam3.pt by default
+
+Every version of a remote file has a place of its own, and appears there whole.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import fsspec
+import httpx
+from botocore.exceptions import BotoCoreError
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from autolabel.errors import CheckpointError
+
+HUB_URI = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/@]+))?(/(?P<file>.+))?")
+HUB_FILE = "sam3.pt"
+HUB_REVISIONS = {"facebook/sam3": "3c879f39826c281e95690f02c7821c4de09afae7"}  # where a URI names none; else main
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint on this machine; `source` is where it came from, down to the version where that has one."""
+
+    path: Path
+    sha256: str
+    source: str
+
+
+def fetch(uri: str, *, storage_options: Mapping[str, Any], sha256: str | None = None) -> Checkpoint:
+    """The file behind a URI, downloaded unless this machine has it.
+
+    `storage_options` go to the driver of an fsspec URL. A token for the hub is taken from the environment.
+
+    Raises:
+        CheckpointError: not there, not allowed, not reachable, or with another sha256 than expected.
+    """
+    if uri.startswith("hf://"):
+        path, source = _from_hub(uri)
+    elif "://" in uri and not uri.startswith("file://"):
+        path, source = _from_storage(uri, storage_options)
+    else:
+        path = Path(uri.removeprefix("file://")).absolute()
+        source = str(path)
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{uri}: there is no such file") from error
+    except OSError as error:
+        raise CheckpointError(f"{uri}: cannot be read: {error.strerror}") from error
+    if sha256 is not None and found != sha256.lower():
+        raise CheckpointError(f"{uri}: sha256 is {found}, not {sha256.lower()} ({path})")
+    return Checkpoint(path=path, sha256=found, source=source)
+
+
+def _from_hub(uri: str) -> tuple[Path, str]:
+    """Let the hub's own client fetch and keep a file; the commit that it resolved the revision to is in its path."""
+    if (named := HUB_URI.fullmatch(uri)) is None:
+        raise CheckpointError(f"{uri}: expected hf://owner/repo, hf://owner/repo@revision or hf://owner/repo/file")
+    repo, file = named["repo"], named["file"] or HUB_FILE
+    revision = named["revision"] or HUB_REVISIONS.get(repo, "main")
+    page = f"https://huggingface.co/{repo}"
+    gated = f"{uri}: access is restricted: accept the licence at {page}, then set HF_TOKEN to a token of that account"
+    try:
+        path = Path(hf_hub_download(repo, file, revision=revision))
+    except GatedRepoError as error:
+        raise CheckpointError(gated) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(f"{uri}: no such repository, or a private one and no HF_TOKEN for it: {page}") from error
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"{uri}: huggingface.co cannot be reached and the file is not in its cache: connect this machine, "
+            "or put the file into a storage and name that"
+        ) from error
+    except (RevisionNotFoundError, EntryNotFoundError) as error:
+        raise CheckpointError(f"{uri}: {repo} has no {file} at revision {revision}") from error
+    except HfHubHTTPError as error:
+        if error.response.status_code in (401, 403):
+            raise CheckpointError(gated) from error
+        raise CheckpointError(f"{uri}: huggingface.co answers {error.response.status_code}: {error}") from error
+    except (OSError, httpx.HTTPError) as error:
+        raise CheckpointError(f"{uri}: download failed: {error}") from error
+    commit = path.parts[-1 - len(Path(file).parts)]
+    return path, f"hf://{repo}@{commit}/{file}"
+
+
+def _from_storage(uri: str, storage_options: Mapping[str, Any]) -> tuple[Path, str]:
+    """Download a file into the cache, under a name of its own for every version of it."""
+    folder = Path(os.environ.get("AUTOLABEL_CACHE") or "~/.cache/autolabel").expanduser() / "checkpoints"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be created, set AUTOLABEL_CACHE: {error.strerror}") from error
+    try:
+        fs, remote = fsspec.core.url_to_fs(uri, **storage_options)
+        size, version = _version(fs, remote)
+        key = hashlib.sha256(f"{uri}\n{version}".encode()).hexdigest()[:32]
+        path = folder / f"{key}-{Path(remote).name}"
+        with _locked(folder / f"{key}.lock"):
+            if not path.exists():
+                partial = path.with_name(f"{path.name}.partial")
+                fs.get_file(remote, str(partial))
+                if _version(fs, remote) != (size, version) or size not in (None, partial.stat().st_size):
+                    raise CheckpointError(f"{uri}: was replaced or cut off while it was downloaded; try again")
+                partial.replace(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{uri}: there is no such file") from error
+    except PermissionError as error:
+        raise CheckpointError(f"{uri}: access is denied; check the credentials: {error}") from error
+    except (OSError, aiohttp.ClientError, BotoCoreError) as error:
+        raise CheckpointError(f"{uri}: download failed: {error}") from error
+    except (ValueError, ImportError, TypeError) as error:  # s3fs reads its options only when it is first used
+        raise CheckpointError(f"{uri}: no storage of this kind, or not with these options: {error}") from error
+    return path, f"{uri} ({version})"
+
+
+def _version(fs: Any, remote: str) -> tuple[int | None, str]:
+    """The size if it is told, and what changes when the file does: size, and etag or time where there is one."""
+    fs.invalidate_cache()
+    info = fs.info(remote)
+    if info["type"] != "file":
+        raise FileNotFoundError(remote)
+    stamps = {name: info.get(name) for name in ("size", "ETag", "etag", "mtime", "LastModified", "created")}
+    return info["size"], ", ".join(f"{name} {stamp}" for name, stamp in stamps.items() if stamp is not None)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that excludes every other holder on this node, threads too; the system frees a dead one's."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,244 @@
+"""The batched engine against Meta's own `Sam3Processor`, one image and one prompt at a time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from sam3.model.geometry_encoders import SequenceGeometryEncoder
+from sam3.model.sam3_image_processor import Sam3Processor
+
+from autolabel.sam3.architecture import TINY, build, seed_weights
+from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.rle import decode
+from autolabel.sam3.masks import logits_to_rles
+from autolabel.sam3.preprocess import resize
+from autolabel.sam3.upstream import Sam3Image
+from tests.sam3.conftest import SEED, scene
+
+CPU = torch.device("cpu")
+SIZES_HW = [(120, 200), (333, 97), (480, 640), (224, 224)]
+IMAGES = [scene(index, size_hw) for index, size_hw in enumerate(SIZES_HW)]
+NEAR = (0.5, 0.4, 0.3, 0.2)
+FAR = (0.1, 0.8, 0.15, 0.3)
+BESIDE = (0.7, 0.2, 0.25, 0.35)
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Prompt:
+    text: str | None
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    positive: tuple[bool, ...] = ()
+
+
+PROMPTS = {
+    "text": Prompt("red car"),
+    "other text": Prompt("dog"),
+    "long text": Prompt("a person who rides on a brown horse"),
+    "a positive box": Prompt(None, (NEAR,), (True,)),
+    "mixed boxes": Prompt(None, (NEAR, FAR, BESIDE), (True, False, True)),
+    "text and a negative box": Prompt("wheel", (FAR,), (False,)),
+    "text and boxes": Prompt("blue circle", (NEAR, BESIDE), (True, True)),
+}
+
+
+def pair(image: int, prompt: Prompt, threshold: float = THRESHOLD) -> Pair:
+    return Pair(image=image, text=prompt.text, boxes_cxcywh=prompt.boxes, positive=prompt.positive, threshold=threshold)
+
+
+ALL_PAIRS = [pair(index, prompt) for prompt in PROMPTS.values() for index in range(len(IMAGES))]
+
+
+@pytest.fixture(scope="module")
+def pixels() -> torch.Tensor:
+    return torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES])
+
+
+@pytest.fixture(scope="module")
+def batched(tiny: Sam3Image, pixels: torch.Tensor) -> list[PairResult]:
+    return Engine(tiny, TINY, device=CPU, max_pairs=1000).segment(pixels, ALL_PAIRS)
+
+
+@pytest.fixture
+def metas(monkeypatch: pytest.MonkeyPatch) -> Sam3Image:
+    """The same weights with Meta's own geometry encoder, which on a CPU needs `pin_memory` to do nothing."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    model = build(TINY)
+    seed_weights(model, SEED)
+    model.geometry_encoder.__class__ = SequenceGeometryEncoder
+    return model
+
+
+def by_processor(model: Sam3Image, rgb: npt.NDArray[np.uint8], prompt: Prompt) -> dict[str, Any]:
+    processor = Sam3Processor(model, resolution=TINY.resolution, device="cpu", confidence_threshold=THRESHOLD)
+    state: dict[str, Any] = processor.set_image(Image.fromarray(rgb))
+    if prompt.text is not None:
+        state = processor.set_text_prompt(prompt.text, state)
+    for box, positive in zip(prompt.boxes, prompt.positive, strict=True):
+        state = processor.add_geometric_prompt(list(box), positive, state)
+    return state
+
+
+def test_equals_metas_processor_one_at_a_time(metas: Sam3Image, batched: list[PairResult]) -> None:
+    """Scores and boxes within 1e-4; masks equal but for pixels whose probability is within 1e-4 of a half."""
+    n_instances, n_empty, n_tied_pixels = 0, 0, 0
+    for asked, ours in zip(ALL_PAIRS, batched, strict=True):
+        rgb = IMAGES[asked.image]
+        height, width = rgb.shape[:2]
+        state = by_processor(metas, rgb, Prompt(asked.text, asked.boxes_cxcywh, asked.positive))
+        assert len(ours.scores) == len(state["scores"])
+        np.testing.assert_allclose(ours.scores, state["scores"], atol=1e-4)
+        np.testing.assert_allclose(ours.boxes_xyxy, state["boxes"] / torch.tensor([width, height] * 2), atol=1e-4)
+        for rle, theirs, probability in zip(
+            logits_to_rles(ours.mask_logits, (height, width)), state["masks"], state["masks_logits"], strict=True
+        ):
+            differs = torch.from_numpy(decode(rle)) != theirs[0]
+            assert ((probability[0][differs] - 0.5).abs() < 1e-4).all()
+            n_tied_pixels += int(differs.sum())
+        n_instances += len(ours.scores)
+        n_empty += not len(ours.scores)
+    assert n_instances > 100
+    assert n_empty >= 3
+    assert n_tied_pixels <= n_instances // 10
+
+
+def test_masks_and_scores_are_not_degenerate(batched: list[PairResult]) -> None:
+    """The comparison above says little if every answer is the same."""
+    covered = torch.cat([(result.mask_logits > 0).float().mean(dim=(1, 2)) for result in batched])
+    assert ((covered > 0.02) & (covered < 0.98)).float().mean() > 0.9
+    assert covered.std() > 0.05
+    assert np.std([result.presence for result in batched]) > 0.1
+    assert np.concatenate([result.boxes_xyxy for result in batched]).std(axis=0).min() > 0.05
+    for index in range(len(IMAGES)):  # each prompt sees something else in the same image
+        best = [result.best_score for asked, result in zip(ALL_PAIRS, batched, strict=True) if asked.image == index]
+        assert len({round(score, 5) for score in best}) == len(PROMPTS)
+
+
+def close(some: Sequence[PairResult], others: Sequence[PairResult]) -> None:
+    for one, other in zip(some, others, strict=True):
+        assert one.presence == pytest.approx(other.presence, abs=1e-5)
+        assert one.best_score == pytest.approx(other.best_score, abs=1e-5)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+        np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=1e-5)
+        torch.testing.assert_close(one.mask_logits, other.mask_logits, atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("max_pairs", [1, 5, 28])
+def test_chunks_change_nothing(
+    max_pairs: int, tiny: Sam3Image, pixels: torch.Tensor, batched: list[PairResult]
+) -> None:
+    close(Engine(tiny, TINY, device=CPU, max_pairs=max_pairs).segment(pixels, ALL_PAIRS), batched)
+
+
+def test_padding_with_boxes_of_other_pairs_changes_nothing(tiny: Sam3Image, pixels: torch.Tensor) -> None:
+    engine = Engine(tiny, TINY, device=CPU, max_pairs=8)
+    few = [pair(0, PROMPTS["text"]), pair(0, PROMPTS["a positive box"])]
+    many = pair(1, Prompt(None, (NEAR, FAR, BESIDE) * 3, (True,) * 9))
+    close(engine.segment(pixels, [*few, many])[:2], engine.segment(pixels, few))
+
+
+def test_results_keep_the_order_of_the_pairs(tiny: Sam3Image, pixels: torch.Tensor, batched: list[PairResult]) -> None:
+    order = np.random.default_rng(0).permutation(len(ALL_PAIRS)).tolist()
+    shuffled = Engine(tiny, TINY, device=CPU, max_pairs=6).segment(pixels, [ALL_PAIRS[i] for i in order])
+    close(shuffled, [batched[i] for i in order])
+
+
+def test_a_label_and_a_box_count(tiny: Sam3Image, pixels: torch.Tensor) -> None:
+    engine = Engine(tiny, TINY, device=CPU, max_pairs=8)
+    prompts = [
+        Prompt("dog", (NEAR,), (True,)),
+        Prompt("dog", (NEAR,), (False,)),
+        Prompt("dog", (FAR,), (True,)),
+        Prompt("dog"),
+    ]
+    scores = [result.best_score for result in engine.segment(pixels, [pair(2, prompt) for prompt in prompts])]
+    assert len({round(score, 4) for score in scores}) == 4
+
+
+def test_each_pair_has_its_own_threshold(tiny: Sam3Image, pixels: torch.Tensor) -> None:
+    asked = [replace(ALL_PAIRS[0], image=1, threshold=threshold) for threshold in (0.0, 0.3, 0.6, 1.0)]
+    results = Engine(tiny, TINY, device=CPU, max_pairs=8).segment(pixels, asked)
+    every = results[0].scores
+    assert len(every) == TINY.queries
+    for one, result in zip(asked, results, strict=True):
+        keep = every > one.threshold
+        assert np.array_equal(result.scores, every[keep])
+        assert np.array_equal(result.boxes_xyxy, results[0].boxes_xyxy[keep])
+        assert torch.equal(result.mask_logits, results[0].mask_logits[torch.from_numpy(keep)])
+        assert result.best_score == pytest.approx(every.max())
+    assert len(results[-1].scores) == 0
+
+
+def test_a_score_equal_to_the_threshold_is_not_kept(tiny: Sam3Image, pixels: torch.Tensor) -> None:
+    engine = Engine(tiny, TINY, device=CPU, max_pairs=8)
+    (every,) = engine.segment(pixels, [pair(1, PROMPTS["text"], threshold=0.0)])
+    (above,) = engine.segment(pixels, [pair(1, PROMPTS["text"], threshold=float(np.median(every.scores[:-1])))])
+    assert np.median(every.scores[:-1]) in every.scores
+    assert np.array_equal(above.scores, every.scores[every.scores > np.median(every.scores[:-1])])
+
+
+def test_types_and_shapes(batched: list[PairResult]) -> None:
+    for result in batched:
+        k = len(result.scores)
+        assert result.scores.dtype == result.boxes_xyxy.dtype == np.float32
+        assert (result.scores.shape, result.boxes_xyxy.shape) == ((k,), (k, 4))
+        assert (result.mask_logits.dtype, result.mask_logits.device) == (torch.float32, CPU)
+        assert result.mask_logits.shape == (k, 4 * TINY.feature_side, 4 * TINY.feature_side)
+        assert type(result.presence) is type(result.best_score) is float
+
+
+def counted(name: str, method: Callable[..., Any], calls: list[tuple[str, Any]]) -> Callable[..., Any]:
+    def call(first: Any, **kwargs: Any) -> Any:
+        calls.append((name, first))
+        return method(first, **kwargs)
+
+    return call
+
+
+def test_images_are_encoded_once_and_phrases_once_per_engine(
+    tiny: Sam3Image, pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, Any]] = []
+    for name in ("forward_image", "forward_text"):
+        monkeypatch.setattr(tiny.backbone, name, counted(name, getattr(tiny.backbone, name), calls))
+    engine = Engine(tiny, TINY, device=CPU, max_pairs=3)
+    engine.segment(pixels, ALL_PAIRS)
+    engine.segment(pixels, ALL_PAIRS)
+    assert [name for name, _ in calls].count("forward_image") == 2
+    assert sorted(first[0] for name, first in calls if name == "forward_text") == sorted(
+        {prompt.text or "visual" for prompt in PROMPTS.values()}
+    )
+
+
+def test_no_pairs_give_no_results(tiny: Sam3Image, pixels: torch.Tensor) -> None:
+    assert Engine(tiny, TINY, device=CPU, max_pairs=4).segment(pixels, []) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (torch.zeros(1, 3, 224, 224), "float32"),
+        (torch.zeros(1, 3, 100, 100, dtype=torch.uint8), "100"),
+        (torch.zeros(3, 224, 224, dtype=torch.uint8), "not uint8"),
+    ],
+)
+def test_other_pixels_are_refused(tiny: Sam3Image, wrong: torch.Tensor, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Engine(tiny, TINY, device=CPU, max_pairs=4).segment(wrong, [pair(0, PROMPTS["text"])])
+
+
+@pytest.mark.parametrize("image", [-1, 4])
+def test_pairs_of_no_image_are_refused(image: int, tiny: Sam3Image, pixels: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="batch of 4"):
+        Engine(tiny, TINY, device=CPU, max_pairs=4).segment(pixels, [pair(image, PROMPTS["text"])])
+
+
+@pytest.mark.parametrize("prompt", [Prompt(None), Prompt("dog", (NEAR,)), Prompt("dog", (), (True,))])
+def test_malformed_pairs_are_refused(prompt: Prompt) -> None:
+    with pytest.raises(ValueError, match="needs text|labels"):
+        pair(0, prompt)

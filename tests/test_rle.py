@@ -1,0 +1,140 @@
+"""Run lengths against pycocotools and numpy as oracles."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from pycocotools import mask as coco
+
+from autolabel.rle import Rle, area, bbox_xywh, decode, encode, pairwise_overlap
+
+
+def blobs(n: int, size_hw: tuple[int, int], seed: int = 0) -> npt.NDArray[np.bool_]:
+    """Masks (n, h, w): ellipses of many sizes with holes, some cut by the border."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
+    drawn = []
+    for _ in range(n):
+        cy, cx = rng.uniform(0, size_hw[0]), rng.uniform(0, size_hw[1])
+        ry, rx = rng.uniform(1, size_hw[0]), rng.uniform(1, size_hw[1])
+        distance = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2
+        drawn.append((distance < 1) & (distance > rng.choice([-1, 0.2])))
+    return np.array(drawn)
+
+
+def noise(size_hw: tuple[int, int], share: float, seed: int = 0) -> npt.NDArray[np.bool_]:
+    return np.random.default_rng(seed).random(size_hw) < share
+
+
+MASKS = [
+    pytest.param(np.zeros((7, 5), bool), id="empty"),
+    pytest.param(np.ones((7, 5), bool), id="full"),
+    pytest.param(np.ones((1, 1), bool), id="one pixel"),
+    pytest.param(np.zeros((1, 1), bool), id="no pixel of one"),
+    pytest.param(np.eye(40, dtype=bool), id="diagonal"),
+    pytest.param(noise((60, 33), 0.5), id="noise"),
+    pytest.param(noise((1, 500), 0.1), id="row"),
+    pytest.param(noise((500, 1), 0.9), id="column"),
+    *(pytest.param(mask, id=f"blob {index}") for index, mask in enumerate(blobs(5, (90, 120)))),
+]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_mask_survives_and_is_measured(mask: npt.NDArray[np.bool_]) -> None:
+    rle = encode(mask)
+    assert rle.to_coco() == {
+        "size": list(mask.shape),
+        "counts": coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode(),
+    }
+    assert np.array_equal(decode(rle), mask)
+    assert decode(rle).flags.c_contiguous
+    assert area(rle) == mask.sum()
+    assert type(area(rle)) is int
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    expected = (
+        (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1) if len(rows) else (0, 0, 0, 0)
+    )
+    assert bbox_xywh(rle) == expected
+    assert {type(number) for number in bbox_xywh(rle)} == {float}
+
+
+def test_large_counts_survive() -> None:
+    mask = np.zeros((9000, 9000), bool)
+    mask[8999, 8999] = mask[4000, 10] = True
+    assert np.array_equal(decode(encode(mask)), mask)
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        ("", "end within"),
+        ("é", "other characters"),
+        (" ", "other characters"),
+        ("p", "other characters"),
+        ("o", "end within"),
+        ("0", "do not add up"),
+        ("T1", "do not add up"),  # 36 of 35
+        ("oooooooo0", "32 bits"),
+        ("5O`1", "do not add up"),  # a negative run
+    ],
+)
+def test_damaged_counts_are_refused(counts: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        decode(Rle(size_hw=(7, 5), counts=counts))
+
+
+def test_random_counts_decode_or_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    good = encode(noise((30, 30), 0.3)).counts
+    refused = 0
+    for _ in range(2000):
+        changed = list(good)
+        for _ in range(rng.integers(1, 4)):
+            changed[rng.integers(len(changed))] = chr(rng.integers(48, 112))
+        try:
+            mask = decode(Rle(size_hw=(30, 30), counts="".join(changed)))
+        except ValueError:
+            refused += 1
+        else:
+            assert mask.shape == (30, 30)
+    assert refused > 1000
+
+
+class TestOverlap:
+    @pytest.mark.parametrize("metric", ["iou", "ios"])
+    def test_is_exact(self, metric: str) -> None:
+        some, others = blobs(12, (40, 60), seed=1), blobs(9, (40, 60), seed=2)
+        expected = np.zeros((12, 9))
+        for i, one in enumerate(some):
+            for j, other in enumerate(others):
+                shared = int((one & other).sum())
+                whole = int((one | other).sum()) if metric == "iou" else min(int(one.sum()), int(other.sum()))
+                expected[i, j] = shared / whole
+        found = pairwise_overlap([encode(m) for m in some], [encode(m) for m in others], metric)
+        assert found.dtype == np.float64
+        assert np.array_equal(found, expected)
+        assert 20 < np.count_nonzero(found) < found.size
+
+    @pytest.mark.parametrize("metric", ["iou", "ios"])
+    def test_with_an_empty_mask_is_zero(self, metric: str) -> None:
+        empty, full = encode(np.zeros((4, 4), bool)), encode(np.ones((4, 4), bool))
+        assert pairwise_overlap([empty, full], [empty, full], metric).tolist() == [[0, 0], [0, 1]]
+
+    @pytest.mark.parametrize("metric", ["iou", "ios"])
+    def test_of_none_has_a_shape(self, metric: str) -> None:
+        full = encode(np.ones((4, 4), bool))
+        assert pairwise_overlap([], [full], metric).shape == (0, 1)
+        assert pairwise_overlap([full], [], metric).shape == (1, 0)
+        assert pairwise_overlap([], [], metric).shape == (0, 0)
+
+    def test_of_300_masks(self) -> None:
+        many = [encode(mask) for mask in blobs(300, (20, 20))]
+        assert np.array_equal(np.diag(pairwise_overlap(many, many, "iou")), [float(area(rle) > 0) for rle in many])
+
+    def test_another_metric_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="neither iou nor ios"):
+            pairwise_overlap([], [], "dice")
+
+    def test_ios_of_a_part_is_one(self) -> None:
+        part = np.zeros((10, 10), bool)
+        part[2:4, 2:4] = True
+        assert pairwise_overlap([encode(part)], [encode(np.ones((10, 10), bool))], "ios").tolist() == [[1.0]]
