@@ -1,10 +1,6 @@
-"""Exemplar boxes: read from a COCO file or a manifest's column, checked, and joined with phrases into concepts.
+"""Exemplar boxes, read from a COCO file or a manifest's column, and checked.
 
 A positive exemplar says "more of these", a negative one "not these"; both are boxes on the image they are used for.
-
-How text and exemplars meet, for one image and one category: each phrase makes one prompt with all exemplars that the
-category has on that image. Without text (`use_text` false) a category that has exemplars on the image is prompted by
-them alone, and one that has none by its phrases.
 
 A box may reach out of its image by half a pixel (in fractions: by 0.001), as rounding does, and is then clipped; more
 is a problem. Problems are raised together as BadInput, each with its place and index.
@@ -16,45 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autolabel.concepts import Exemplar, ImageExemplars
 from autolabel.config import ExemplarsConfig
 from autolabel.errors import BadInput, RejectedImage
 from autolabel.ontology import Category, Ontology, did_you_mean, normalized, shown
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exemplar:
-    """A box of what a category is, or is not, on one image."""
-
-    category_id: int
-    box_cxcywh: tuple[float, float, float, float]  # centre and size, fractions of the declared frame's width and height
-    positive: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Concept:
-    """What to look for in one image: a phrase, exemplars, or both."""
-
-    category_id: int
-    phrase: str | None  # None: the exemplars alone
-    exemplars: tuple[Exemplar, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageExemplars:
-    """The exemplars of one image, in the order they were given."""
-
-    size_hw: tuple[int, int] | None  # of the declared frame, where the source states it; to be verified at decoding
-    exemplars: tuple[Exemplar, ...]
-
-
-def concepts(ontology: Ontology, exemplars: Sequence[Exemplar], *, use_text: bool) -> tuple[Concept, ...]:
-    """What to look for in an image with these exemplars, by category and phrase."""
-    found: list[Concept] = []
-    for category in ontology.categories:
-        own = tuple(exemplar for exemplar in exemplars if exemplar.category_id == category.id)
-        phrases = category.phrases if use_text or not own else (None,)
-        found += [Concept(category_id=category.id, phrase=phrase, exemplars=own) for phrase in phrases]
-    return tuple(found)
 
 
 def read_coco(
@@ -98,7 +59,7 @@ def read_coco(
         coco.problems += _nothing_to_look_for(exemplars, ontology, config, where)
     if coco.problems:
         raise BadInput(coco.problems)
-    return {uri: ImageExemplars(size_hw=frames[uri].stated_hw, exemplars=tuple(own)) for uri, own in found.items()}
+    return {uri: ImageExemplars(size_hw=frames[uri].size_hw, exemplars=tuple(own)) for uri, own in found.items()}
 
 
 def read_cell(
@@ -142,7 +103,7 @@ def read_cell(
     problems += _nothing_to_look_for(exemplars, ontology, config, place)
     if problems:
         raise BadInput(problems)
-    return ImageExemplars(size_hw=size_hw, exemplars=tuple(exemplars))
+    return ImageExemplars(size_hw=frame_hw, exemplars=tuple(exemplars))
 
 
 # --- boxes ---
@@ -259,8 +220,7 @@ def _parsed(text: str | bytes, place: str) -> Any:
 class _Frame:
     file_name: str
     uri: str
-    stated_hw: tuple[int, int] | None
-    size_hw: tuple[int, int] | None  # stated or probed; None where boxes are normalized
+    size_hw: tuple[int, int] | None  # stated or probed; None where boxes are normalized and no size is stated
 
 
 class _CocoFile:
@@ -340,11 +300,11 @@ class _CocoFile:
         if h is None and w is None:
             size_hw = None if self.config.normalized else _probed(lambda: self.probe(uri), where, self.problems)
             unread = size_hw is None and not self.config.normalized
-            return None if unread else _Frame(file_name=file_name, uri=uri, stated_hw=None, size_hw=size_hw)
+            return None if unread else _Frame(file_name=file_name, uri=uri, size_hw=size_hw)
         if type(h) is not int or type(w) is not int or h < 1 or w < 1:
             self.problems.append(f"{where}: width {shown(w)} and height {shown(h)} are not two positive integers")
             return None
-        return _Frame(file_name=file_name, uri=uri, stated_hw=(h, w), size_hw=(h, w))
+        return _Frame(file_name=file_name, uri=uri, size_hw=(h, w))
 
 
 _Key = int | str | None

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from autolabel import exemplars, labels, ontology, pipeline, plan, run_record
+from autolabel.concepts import ImageExemplars
 from autolabel.config import LabelConfig
 from autolabel.errors import BadInput, JobFailed, RejectCode, RejectedImage
-from autolabel.exemplars import ImageExemplars
 from autolabel.images import probe_size
 from autolabel.labeler import LabelJob
 from autolabel.labels import Summary

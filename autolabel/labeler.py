@@ -4,24 +4,21 @@ While the model runs, threads fetch and decode the images ahead of it and turn t
 may be in hand at once, so that the next one's images are there when the model is done with this one's.
 """
 
-import hashlib
 import os
 import socket
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import torch
 
-from autolabel import images
+from autolabel.concepts import Concept, concepts
 from autolabel.config import LabelConfig
-from autolabel.errors import RejectCode, RejectedImage
-from autolabel.exemplars import Concept, concepts
 from autolabel.labels import ImageLabels, PromptResult, Summary, file_metadata, read_summary, unit_uri, write_unit
+from autolabel.loading import LoadedImage, Rejection, ahead, load
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan, PlannedImage
 from autolabel.postprocess import Instance, Rules, select
@@ -30,12 +27,8 @@ from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES, build
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.masks import logits_to_rles
-from autolabel.sam3.preprocess import resize
 from autolabel.sam3.seeding import seed_weights
-from autolabel.storage import ObjectChanged, Storage, open_storage
-
-Item = TypeVar("Item")
-Loaded = TypeVar("Loaded")
+from autolabel.storage import open_storage
 
 UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
 
@@ -61,25 +54,6 @@ class UnitReport:
     seconds: float
     model_s: float
     waited_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedImage:
-    """An image as the model takes it. `pixels` is uint8 (3, R, R)."""
-
-    pixels: torch.Tensor
-    size_hw: tuple[int, int]
-    orientation: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejection:
-    """An image that will not be labelled."""
-
-    code: RejectCode
-    detail: str
-    sha256: str | None
 
 
 @dataclass
@@ -223,74 +197,6 @@ def load_engine(job: LabelJob) -> Engine:
         )
         model = checkpoint.load(found.path, architecture, device=device)
     return Engine(model, architecture, device=device, max_pairs=job.config.batch.pairs)
-
-
-def ahead(
-    items: Sequence[Item],
-    work: Callable[[Item], Loaded],
-    *,
-    pool: ThreadPoolExecutor,
-    cost_bytes: Callable[[Item], int],
-    budget_bytes: int,
-) -> Iterator[tuple[Item, Loaded]]:
-    """`work` of every item in order, run in the pool ahead of the caller while the items held cost no more than the
-    budget; one item is always let in, however large.
-    """
-    held: deque[tuple[Item, int, Future[Loaded]]] = deque()
-    held_bytes = 0
-    try:
-        for item in items:
-            cost = cost_bytes(item)
-            while held and held_bytes + cost > budget_bytes:
-                first, its_cost, future = held.popleft()
-                yield first, future.result()
-                held_bytes -= its_cost
-            held.append((item, cost, pool.submit(work, item)))
-            held_bytes += cost
-        while held:
-            first, _, future = held.popleft()
-            yield first, future.result()
-    finally:
-        for _, _, future in held:
-            future.cancel()
-
-
-def load(image: PlannedImage, storage: Storage, config: LabelConfig, side_px: int) -> LoadedImage | Rejection:
-    """Fetch, decode and resize one image; what is wrong with the image itself becomes its rejection."""
-    sha256 = None
-    try:
-        data = fetch(image, storage)
-        sha256 = hashlib.sha256(data).hexdigest()
-        decoded = images.decode(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
-        height, width = decoded.rgb.shape[:2]
-        if image.size_hw not in (None, (height, width)):
-            detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
-            raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
-    except RejectedImage as error:
-        return Rejection(code=error.code, detail=error.detail, sha256=sha256)
-    return LoadedImage(
-        pixels=resize(decoded.rgb, side_px), size_hw=(height, width), orientation=decoded.orientation, sha256=sha256
-    )
-
-
-def fetch(image: PlannedImage, storage: Storage) -> bytes:
-    """The bytes that were listed.
-
-    Raises:
-        RejectedImage: this object is gone, was replaced, or may not be read.
-        StorageError: the storage keeps failing; nothing is known about the image.
-    """
-    try:
-        data = storage.read(image.uri, etag=image.etag)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise RejectedImage(RejectCode.MISSING, "no longer there" if image.etag else "not there") from error
-    except PermissionError as error:
-        raise RejectedImage(RejectCode.FORBIDDEN, str(error)) from error
-    except ObjectChanged as error:
-        raise RejectedImage(RejectCode.CHANGED, str(error)) from error
-    if image.size_bytes is not None and len(data) != image.size_bytes:
-        raise RejectedImage(RejectCode.CHANGED, f"{len(data)} bytes, listed with {image.size_bytes}")
-    return data
 
 
 def pair(index: int, concept: Concept, threshold: float) -> Pair:

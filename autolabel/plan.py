@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autolabel.exemplars import Exemplar, ImageExemplars
+from autolabel.concepts import Exemplar, ImageExemplars
 from autolabel.sources import Listing
 from autolabel.storage import Storage, join
 

@@ -35,7 +35,7 @@ from PIL import Image
 from ray.data import ActorPoolStrategy, DataContext
 
 from autolabel.config import LabelConfig, compose_config
-from autolabel.labeler import ahead, load
+from autolabel.loading import ahead, load
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, open_storage
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from autolabel.concepts import Concept, Exemplar, ImageExemplars, concepts
 from autolabel.config import ExemplarsConfig
 from autolabel.errors import BadInput, RejectCode, RejectedImage
-from autolabel.exemplars import Concept, Exemplar, ImageExemplars, box_cxcywh, concepts, read_cell, read_coco
+from autolabel.exemplars import box_cxcywh, read_cell, read_coco
 from autolabel.ontology import Category, Ontology
 
 ONTOLOGY = Ontology(
@@ -211,7 +212,7 @@ def test_coco_ids_may_be_text() -> None:
     assert found["s3://in/a/b.jpg"].exemplars == (EXPECTED,)
 
 
-def test_unstated_size_is_probed_once_and_not_stated() -> None:
+def test_unstated_size_is_probed_once() -> None:
     asked: list[str] = []
 
     def probe(uri: str) -> tuple[int, int]:
@@ -219,7 +220,7 @@ def test_unstated_size_is_probed_once_and_not_stated() -> None:
         return SIZE_HW
 
     document = coco([annotation(), annotation()], [{"id": 10, "file_name": "a/b.jpg"}])
-    assert read(document, probe)["s3://in/a/b.jpg"] == ImageExemplars(size_hw=None, exemplars=(EXPECTED, EXPECTED))
+    assert read(document, probe)["s3://in/a/b.jpg"] == ImageExemplars(size_hw=SIZE_HW, exemplars=(EXPECTED, EXPECTED))
     assert asked == ["s3://in/a/b.jpg"]
 
 
@@ -411,7 +412,7 @@ def test_cell(as_json: bool, negative: bool | None) -> None:
 
 def test_cell_asks_for_the_size_only_where_it_must() -> None:
     pixels, fractions = [{"category": "car", "bbox": BOX}], [{"category": "car", "bbox": [0.1, 0.1, 0.2, 0.2]}]
-    assert cell(pixels, None, lambda: SIZE_HW) == ImageExemplars(size_hw=None, exemplars=(EXPECTED,))
+    assert cell(pixels, None, lambda: SIZE_HW) == ImageExemplars(size_hw=SIZE_HW, exemplars=(EXPECTED,))
     assert cell(fractions, None, normalized=True).exemplars[0].box_cxcywh == pytest.approx((0.2, 0.2, 0.2, 0.2))
 
 

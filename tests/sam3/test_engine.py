@@ -12,9 +12,9 @@ from PIL import Image
 from sam3.model.geometry_encoders import SequenceGeometryEncoder
 from sam3.model.sam3_image_processor import Sam3Processor
 
+from autolabel.rle import decode
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair, PairResult
-from autolabel.rle import decode
 from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize
 from autolabel.sam3.upstream import Sam3Image
