@@ -3,7 +3,9 @@
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -27,13 +29,21 @@ autolabel <command> --help explains every key of a command; --cfg job prints wha
 
 
 def label(settings: Any) -> int:
-    if settings.cluster.address is None and "RAY_ADDRESS" not in os.environ:
+    if starts_ray(settings.cluster.address):
         # Ray listens on every interface, and reads this when it is imported: let only this user's processes in.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     from autolabel.job import label as run  # imports torch and ray, which the other commands do without
 
     print(run(settings))
     return 0
+
+
+def starts_ray(address: str | None) -> bool:
+    """Whether ray.init() will find no cluster and start one here: its own rules, which it applies too late to ask."""
+    if address is not None or "RAY_ADDRESS" in os.environ:
+        return address == "local"
+    folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
+    return not (folder / "ray_current_cluster").exists()  # left by `ray start`, removed by `ray stop`
 
 
 def verify(settings: Any) -> int:
