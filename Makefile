@@ -6,6 +6,7 @@ PYTEST_ARGS ?=
 .PHONY: demo test slow lint format lock clean
 
 demo: .venv/ready
+	rm -rf demo
 	$(BIN)/python -m autolabel.demo demo/photos
 	$(BIN)/autolabel label input.uri=demo/photos output.uri=demo/labels
 	$(BIN)/autolabel verify output.uri=demo/labels

@@ -24,6 +24,8 @@ usage: autolabel <command> [key=value ...]
   verify   check every promise about the labels in output.uri
   export   write the labels in output.uri in another format
 
+for example: autolabel label input.uri=photos output.uri=labels 'prompts=[person, red car]' model=sam3
+
 autolabel <command> --help explains every key of a command; --cfg job prints what it would run with.
 """
 
@@ -93,6 +95,8 @@ def run_command(command: str, overrides: list[str]) -> int:
         except AutolabelError as error:
             print(f"autolabel {command}: {error}", file=sys.stderr)
             code = error.exit_code
+        except OSError as error:  # files and storages that the job's own errors do not tell of
+            print(f"autolabel {command}: {error}", file=sys.stderr)
         except OmegaConfBaseException as error:
             print(f"autolabel {command}: {error}", file=sys.stderr)
             code = BAD_CONFIGURATION
@@ -116,6 +120,8 @@ def help_text(command: str) -> str:
     for group in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
         if command == "label":
             lines.append(f"  {group.name}={'|'.join(sorted(file.stem for file in group.glob('*.yaml')))}")
+    if command == "label":
+        lines += ["  prompts=[person, red car]", "  prompts=FILE.yaml", ""]
     for name, default, sentence in explained(COMMANDS[command]):
         lines += [f"  {name}={shown(default)}", f"      {sentence}"]
     return "\n".join(lines) + "\n"

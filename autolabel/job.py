@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from autolabel.labeler import LabelJob
 from autolabel.labels import Summary
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan
-from autolabel.progress import closing, shown
+from autolabel.progress import closing_text, shown
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
@@ -61,7 +61,7 @@ def label(config: LabelConfig) -> str:
         checkpoint_sha256=weights_sha256,
     )
     summary = label_missing(job, Plan(output, output_uri), output)
-    return f"{closing(summary, concepts)}\nlabels in {join(output_uri, labels.FOLDER)}"
+    return f"{closing_text(summary, concepts)}\nlabels in {join(output_uri, labels.FOLDER)}"
 
 
 def read_request(
@@ -211,17 +211,16 @@ def label_missing(job: LabelJob, sealed: Plan, output: Storage) -> Summary:
         JobFailed: the pipeline ended, and units are still missing.
     """
     done = labels.done_units(output, job.output_uri) & set(range(sealed.n_units))
-    missing = sorted(set(range(sealed.n_units)) - done)
+    missing = set(range(sealed.n_units)) - done
     n_done_before = sum(map(sealed.images_in, done))
     if done:
         log.info("%d of %d units are labelled already", len(done), sealed.n_units)
     summary = Summary()
     if missing:
-        with pipeline.connected(job.config.cluster):
-            reports = pipeline.label_units(job, missing)
+        with pipeline.connected(job.config.cluster), closing(pipeline.label_units(job, sorted(missing))) as reports:
             for report in shown(reports, n_images=sealed.n_images, n_done_before=n_done_before):
                 summary.add(report.summary)
-                missing.remove(report.unit)
+                missing.discard(report.unit)
     if missing:
         raise JobFailed(f"{len(missing)} units are still missing; the same command goes on from here")
     with ThreadPoolExecutor(READ_THREADS) as pool:

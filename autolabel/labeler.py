@@ -97,7 +97,7 @@ class Labeler:
         watch = Stopwatch()
         try:
             self._output.stat(unit_uri(self._job.output_uri, unit))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             rows = list(self._label(self._plan.unit(unit), watch))
             write_unit(self._output, self._job.output_uri, unit, rows, self._metadata)
             summary = Summary.of(rows)

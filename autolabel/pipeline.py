@@ -7,9 +7,9 @@ two units in hand each (measured against fetch tasks ahead of the actors: see jo
 
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -66,7 +66,7 @@ def connected(cluster: ClusterConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def label_units(job: LabelJob, units: Sequence[int]) -> Iterator[UnitReport]:
+def label_units(job: LabelJob, units: Sequence[int]) -> Generator[UnitReport, None, None]:
     """Label units on the connected cluster; a report each, in the order they are done.
 
     Raises:
@@ -77,8 +77,8 @@ def label_units(job: LabelJob, units: Sequence[int]) -> Iterator[UnitReport]:
     context.enable_progress_bars = False
     context.wait_for_min_actors_s = int(job.config.cluster.start_timeout_s)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    rows = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
-    answers = rows.repartition(target_num_rows_per_block=1).map_batches(
+    todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
+    answers = todo.repartition(target_num_rows_per_block=1).map_batches(
         UnitActor,
         fn_constructor_args=(job,),
         batch_size=1,
@@ -86,11 +86,13 @@ def label_units(job: LabelJob, units: Sequence[int]) -> Iterator[UnitReport]:
         **actor_pool(job.config.cluster, n_units=len(units)),
     )
     try:
-        for row in answers.iter_rows():
-            answer = pickle.loads(row["answer"])  # noqa: S301 - from our own actors
-            if isinstance(answer, AutolabelError):
-                raise answer
-            yield answer
+        # Closed, the generator gives the actors back at once; a kept traceback would hold them.
+        with closing(cast(Generator[dict[str, bytes], None, None], iter(answers.iter_rows()))) as rows:
+            for row in rows:
+                answer = pickle.loads(row["answer"])  # noqa: S301 - from our own actors
+                if isinstance(answer, AutolabelError):
+                    raise answer
+                yield answer
     except GetTimeoutError as error:
         raise JobFailed(f"no labelling actor started within {job.config.cluster.start_timeout_s:g} s") from error
     except RayError as error:
@@ -99,8 +101,9 @@ def label_units(job: LabelJob, units: Sequence[int]) -> Iterator[UnitReport]:
 
 def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
     """How many actors of what size, from the settings and what the cluster has now."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    n_gpus, n_cpus = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
+    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    n_cpus = max(node.get("CPU", 1.0) for node in nodes)  # of the largest node: an actor lives on one
     gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)
     cpus = cluster.cpus_per_actor if cluster.cpus_per_actor is not None else (1.0 if gpus else max(1.0, n_cpus - 1))
     most = cluster.max_actors if cluster.max_actors is not None else (int(n_gpus // gpus) if gpus and n_gpus else 1)

@@ -46,7 +46,7 @@ def line(total: Summary, *, n_images: int, n_done_before: int, seconds: float) -
     )
 
 
-def closing(summary: Summary, ontology: Ontology) -> str:
+def closing_text(summary: Summary, ontology: Ontology) -> str:
     """The table at the end of a job: by category, then by reject code."""
     counts = ", ".join(f"{summary.images[status]} {status}" for status in Status)
     lines = [f"{summary.n_images} images: {counts}; {summary.n_instances} instances"]

@@ -190,6 +190,24 @@ def test_exemplars_prompt_beside_and_instead_of_text(scenes: Path, tmp_path: Pat
     assert text[0]["prompts"][0]["presence"] == pytest.approx(both[0]["prompts"][0]["presence"], abs=1e-5)
 
 
+def test_exemplars_come_with_a_manifest(scenes: Path, tmp_path: Path) -> None:
+    seeds = [{"category": "triangle", "bbox": [0.1, 0.1, 0.5, 0.5]}]
+    lines = [
+        {"uri": str(scenes / "scene-02.jpg"), "seeds": seeds},
+        {"uri": str(scenes / "scene-01.png"), "seeds": None},
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    overrides = ("prompts=[triangle]", "exemplars.column=seeds", "exemplars.use_text=false")
+    overrides += ("exemplars.normalized=true", "exemplars.box_format=xyxy")
+    run_label(tmp_path / "m.jsonl", tmp_path / "out", *overrides)
+    rows = rows_of(tmp_path / "out")
+    assert [Path(row["uri"]).name for row in rows] == ["scene-02.jpg", "scene-01.png"]
+    assert [row["prompts"][0]["phrase"] for row in rows] == [None, "triangle"]
+    with pytest.raises(Refused, match="exemplars.sha256"):
+        (tmp_path / "m.jsonl").write_text((tmp_path / "m.jsonl").read_text().replace("0.5]", "0.6]"))
+        run_label(tmp_path / "m.jsonl", tmp_path / "out", *overrides)
+
+
 def test_everything_wrong_is_told_together_before_a_model_is_loaded(scenes: Path, tmp_path: Path) -> None:
     seeds = {
         "images": [{"id": 1, "file_name": "scene-01.png"}, {"id": 2, "file_name": "nowhere.png"}],

@@ -1,6 +1,9 @@
 """Every way an input can be given, and what each makes of odd names."""
 
+import functools
+import http.server
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
 from autolabel.sources import Listing, list_images
+from autolabel.storage import open_storage
 from tests.conftest import S3
 
 ODD_NAMES = [
@@ -185,3 +189,36 @@ def test_a_column_of_exemplars_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "gt.json").write_text('{"images": []}')
     with pytest.raises(BadInput, match="exemplars.uri"):
         listed(tmp_path / "gt.json", exemplar_column="seeds")
+
+
+def test_images_on_the_web_are_read_one_by_one(tmp_path: Path) -> None:
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "forbidden" in self.path:
+                self.send_error(403)
+            else:
+                super().do_GET()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    (tmp_path / "a b.jpg").write_bytes(b"pixels")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=tmp_path))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        site = f"http://127.0.0.1:{server.server_port}"
+        names = ["a%20b.jpg", "gone.jpg", "forbidden.jpg"]
+        write_manifest(tmp_path / "m.jsonl", [{"uri": f"{site}/{name}"} for name in names])
+        listing = listed(tmp_path / "m.jsonl")
+        assert uris(listing) == [f"{site}/{name}" for name in names]
+        storage = open_storage(site, {})
+        assert storage.read(uris(listing)[0]) == b"pixels"
+        with pytest.raises(FileNotFoundError):
+            storage.read(uris(listing)[1])
+        with pytest.raises(PermissionError, match="forbidden.jpg: 403"):
+            storage.read(uris(listing)[2])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

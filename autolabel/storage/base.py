@@ -60,9 +60,16 @@ class Storage(ABC):
     def open(self, uri: str) -> IO[bytes]:
         """A seekable reader, for files of which only parts are needed."""
 
-    @abstractmethod
     def create_once(self, uri: str, data: bytes) -> bool:
         """Create the object whole if its name is free; False, with nothing changed, where it is taken."""
+        try:
+            return self._create(uri, data)
+        except OSError as error:  # whatever it is, no later write would fare better
+            raise StorageError(f"{uri}: cannot be written: {error}") from error
+
+    @abstractmethod
+    def _create(self, uri: str, data: bytes) -> bool:
+        """As `create_once`, with the errors as they come."""
 
     @abstractmethod
     def replace(self, uri: str) -> AbstractContextManager[BinaryIO]:

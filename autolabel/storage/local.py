@@ -1,5 +1,6 @@
 """Local files. Creating once is a hard link, which the file system makes atomic."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -7,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from autolabel.storage.base import Listed, ObjectChanged, Storage
+from autolabel.errors import StorageError
+from autolabel.storage.base import PERMANENT, Listed, ObjectChanged, Storage
 
 
 class LocalStorage(Storage):
@@ -33,9 +35,16 @@ class LocalStorage(Storage):
         return listed(path, os.stat(path))
 
     def read(self, uri: str, *, etag: str | None = None) -> bytes:
-        with open(path_of(uri), "rb") as file:
-            data = file.read()
-            found = listed(uri, os.fstat(file.fileno()))
+        try:
+            with open(path_of(uri), "rb") as file:
+                data = file.read()
+                found = listed(uri, os.fstat(file.fileno()))
+        except PERMANENT:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+                raise FileNotFoundError(str(error)) from error
+            raise StorageError(f"{uri}: {error}") from error
         if etag is not None and found.etag != etag:
             raise ObjectChanged(f"modified at {found.etag} ns, listed with {etag} ns")
         return data
@@ -43,7 +52,7 @@ class LocalStorage(Storage):
     def open(self, uri: str) -> IO[bytes]:
         return open(path_of(uri), "rb")
 
-    def create_once(self, uri: str, data: bytes) -> bool:
+    def _create(self, uri: str, data: bytes) -> bool:
         path = Path(path_of(uri))
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(path)

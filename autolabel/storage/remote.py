@@ -47,7 +47,7 @@ class RemoteStorage(Storage):
     def open(self, uri: str) -> IO[bytes]:
         return cast(IO[bytes], self.fs.open(self._path(uri), "rb"))
 
-    def create_once(self, uri: str, data: bytes) -> bool:
+    def _create(self, uri: str, data: bytes) -> bool:
         # After an attempt whose answer was lost the name may be taken by our own bytes: the reader of the file cannot
         # tell, and need not, since every attempt at a unit writes the same rows.
         try:
@@ -69,12 +69,25 @@ class RemoteStorage(Storage):
         file.commit()
 
     def _ask(self, uri: str, request: Callable[[], Result]) -> Result:
-        return retrying(request, uri=uri, transient=self.transient)
+        def checked() -> Result:
+            try:
+                return request()
+            except aiohttp.ClientResponseError as error:  # of http:// and https://
+                if error.status in (404, 410):
+                    raise FileNotFoundError(f"{uri}: {error.status} {error.message}") from error
+                if 400 <= error.status < 500 and error.status not in (408, 425, 429):
+                    raise PermissionError(f"{uri}: {error.status} {error.message}") from error
+                raise
+
+        return retrying(checked, uri=uri, transient=self.transient)
 
     def _path(self, uri: str) -> str:
-        return uri.partition("://")[2]
+        path: str = self.fs._strip_protocol(uri)
+        return path
 
     def _listed(self, info: dict[str, Any]) -> Listed:
         etag = info.get("ETag") or info.get("etag")
         etag = None if etag is None else str(etag).strip('"')
-        return Listed(f"{self.scheme}://{info['name'].lstrip('/')}", info.get("size"), etag)
+        name = info["name"]
+        uri = name if "://" in name else f"{self.scheme}://{name.lstrip('/')}"
+        return Listed(uri, info.get("size"), etag)

@@ -75,6 +75,9 @@ class S3Storage(RemoteStorage):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def _path(self, uri: str) -> str:
+        return uri.partition("://")[2]  # a key is taken as it is; s3fs would strip and normalise
+
     def _split(self, uri: str) -> tuple[str, str]:
         bucket, _, key = self._path(uri).partition("/")
         return bucket, key
@@ -89,6 +92,8 @@ class S3Storage(RemoteStorage):
                 code = code_of(error)
                 if code in ACCOUNT_ERRORS:
                     raise StorageError(f"{uri}: {code}: {error}") from error
+                if isinstance(error, PermissionError):
+                    raise PermissionError(f"{uri}: {code}: {error}") from error
                 if code in ("PreconditionFailed", "412") and not isinstance(error, FileExistsError):
                     raise ObjectChanged("its etag is no longer the listed one") from error
                 raise

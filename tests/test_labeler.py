@@ -1,0 +1,122 @@
+"""A unit from the plan to its file, with an engine that can be held up."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+
+from autolabel import labels, plan
+from autolabel.config import InputConfig, LabelConfig, compose_config
+from autolabel.demo.scenes import write_scenes
+from autolabel.labeler import Labeler, LabelJob
+from autolabel.ontology import Category, Ontology
+from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.sources import list_images
+from autolabel.storage import Storage, open_storage
+
+ONTOLOGY = Ontology(
+    categories=(
+        Category(id=1, name="car", phrases=("car", "van")),
+        Category(id=2, name="sign", phrases=("sign",), threshold=0.8, max_instances=1),
+    )
+)
+
+
+class FoundEverywhere:
+    """Finds two overlapping halves and a corner with every phrase, scored so that thresholds and NMS matter."""
+
+    def __init__(self) -> None:
+        self.asked: list[Sequence[Pair]] = []
+        self.began = threading.Event()
+
+    def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
+        self.asked.append(pairs)
+        self.began.set()
+        return [self._result(pair) for pair in pairs]
+
+    def _result(self, pair: Pair) -> PairResult:
+        logits = torch.full((3, 8, 8), -1.0)
+        logits[0, :, :4] = logits[1, :, :4] = logits[2, 6:, 6:] = 1.0
+        scores = np.array([0.9, 0.85, 0.7], np.float32)
+        keep = torch.from_numpy(scores > pair.threshold)
+        return PairResult(
+            presence=1.0,
+            best_score=0.9,
+            scores=scores[keep.numpy()],
+            boxes_xyxy=np.zeros((int(keep.sum()), 4), np.float32),
+            mask_logits=logits[keep],
+        )
+
+
+def prepared(tmp_path: Path, *overrides: str, n_images: int = 6) -> tuple[LabelJob, Storage]:
+    write_scenes(tmp_path / "in", count=n_images - 1, seed=0)
+    uris = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out"]
+    config: LabelConfig = compose_config("label", [*uris, "output.unit_size=3", *overrides])
+    storage = open_storage(config.output.uri, {})
+    listing = list_images(InputConfig(uri=config.input.uri), exemplar_column=None)
+    plan.seal(storage, config.output.uri, listing, {}, config.output.unit_size)
+    job = LabelJob(
+        config=config, output_uri=config.output.uri, ontology=ONTOLOGY, fingerprint="f" * 64, checkpoint_sha256=None
+    )
+    return job, storage
+
+
+def labeler(job: LabelJob, engine: FoundEverywhere) -> Labeler:
+    return Labeler(job, cast(Engine, engine))
+
+
+def test_synonyms_thresholds_and_caps_make_the_rows(tmp_path: Path) -> None:
+    job, storage = prepared(tmp_path, "batch.images=2")
+    engine = FoundEverywhere()
+    report = labeler(job, engine).label_unit(0)
+    assert [len(pairs) for pairs in engine.asked] == [6, 3]  # two images by three phrases, then the last image
+    assert [pair.threshold for pair in engine.asked[0][:3]] == [0.5, 0.5, 0.8]
+    rows = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
+    for row in rows:
+        # six masks of a car are two objects: the twin halves by NMS, the synonym's by NMS; of a sign the best alone
+        found = [(i["category_id"], i["phrase"], round(i["score"], 2)) for i in row["instances"]]
+        assert found == [(1, "car", 0.9), (2, "sign", 0.9), (1, "car", 0.7)]
+        assert [prompt["n_instances"] for prompt in row["prompts"]] == [2, 0, 1]
+    assert report.summary.instances_of == {1: 6, 2: 3}
+    assert report.summary == labels.read_summary(storage, job.output_uri, 0)
+
+
+def test_a_unit_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    engine = FoundEverywhere()
+    one = labeler(job, engine)
+    first = one.label_unit(1)
+    n_asked = len(engine.asked)
+    again = one.label_unit(1)
+    assert len(engine.asked) == n_asked
+    assert again.summary == first.summary
+    assert first.summary.rejected_by == {"truncated": 1}
+
+
+def test_the_next_unit_begins_before_the_last_one_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, storage = prepared(tmp_path)
+    engine, may_write, writing = FoundEverywhere(), threading.Event(), threading.Event()
+    one = labeler(job, engine)
+    write_unit = labels.write_unit
+
+    def held_up(*arguments: object) -> bool:
+        writing.set()
+        assert may_write.wait(30)
+        return write_unit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("autolabel.labeler.write_unit", held_up)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(one.label_unit, 0)
+        assert writing.wait(30)
+        engine.began.clear()
+        second = pool.submit(one.label_unit, 1)
+        assert engine.began.wait(30), "the model waits for a file to be written"
+        assert labels.done_units(storage, job.output_uri) == set()
+        may_write.set()
+        assert {first.result(30).unit, second.result(30).unit} == {0, 1}
+    assert labels.done_units(storage, job.output_uri) == {0, 1}
