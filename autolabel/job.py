@@ -17,7 +17,7 @@ from autolabel.labeler import LabelJob
 from autolabel.labels import Summary
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan
-from autolabel.progress import closing_text, shown
+from autolabel.progress import Progress, closing_text
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
@@ -217,10 +217,14 @@ def label_missing(job: LabelJob, sealed: Plan, output: Storage) -> Summary:
         log.info("%d of %d units are labelled already", len(done), sealed.n_units)
     summary = Summary()
     if missing:
-        with pipeline.connected(job.config.cluster), closing(pipeline.label_units(job, sorted(missing))) as reports:
-            for report in shown(reports, n_images=sealed.n_images, n_done_before=n_done_before):
-                summary.add(report.summary)
-                missing.discard(report.unit)
+        with pipeline.connected(job.config.cluster):
+            tally = pipeline.Tally()
+            progress = Progress(n_images=sealed.n_images, n_done_before=n_done_before, in_hand=tally.images)
+            with progress, closing(pipeline.label_units(job, sorted(missing), tally)) as reports:
+                for report in reports:
+                    progress.add(report.summary)
+                    missing.discard(report.unit)
+        summary.add(progress.summary)
     if missing:
         raise JobFailed(f"{len(missing)} units are still missing; the same command goes on from here")
     with ThreadPoolExecutor(READ_THREADS) as pool:

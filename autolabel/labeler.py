@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -92,13 +92,16 @@ class Labeler:
             c.id: config.threshold if c.threshold is None else c.threshold for c in job.ontology.categories
         }
 
-    def label_unit(self, unit: int) -> UnitReport:
-        """Label the images of a unit and create its file; a unit whose file is there already is left alone."""
+    def label_unit(self, unit: int, *, looked_at: Callable[[int], object] = lambda n_images: None) -> UnitReport:
+        """Label the images of a unit and create its file; a unit whose file is there already is left alone.
+
+        `looked_at` is told of images as they leave the model.
+        """
         watch = Stopwatch()
         try:
             self._output.stat(unit_uri(self._job.output_uri, unit))
         except (FileNotFoundError, NotADirectoryError):
-            rows = list(self._label(self._plan.unit(unit), watch))
+            rows = list(self._label(self._plan.unit(unit), watch, looked_at))
             write_unit(self._output, self._job.output_uri, unit, rows, self._metadata)
             summary = Summary.of(rows)
         else:  # a lost answer: an earlier attempt of this run has done it
@@ -113,7 +116,9 @@ class Labeler:
             waited_s=watch.waited_s,
         )
 
-    def _label(self, planned: Sequence[PlannedImage], watch: Stopwatch) -> Iterator[ImageLabels]:
+    def _label(
+        self, planned: Sequence[PlannedImage], watch: Stopwatch, looked_at: Callable[[int], object]
+    ) -> Iterator[ImageLabels]:
         """Rows in plan order."""
         rows: dict[int, Future[ImageLabels] | ImageLabels] = {}
         batch: list[tuple[PlannedImage, LoadedImage]] = []
@@ -124,6 +129,7 @@ class Labeler:
             batch.append((image, loaded))
             if len(batch) == self._job.config.batch.images:
                 rows.update(self._segment(batch, watch))
+                looked_at(len(batch))
                 batch = []
         if batch:
             rows.update(self._segment(batch, watch))

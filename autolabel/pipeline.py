@@ -7,8 +7,10 @@ two units in hand each (measured against fetch tasks ahead of the actors: see jo
 
 import logging
 import pickle
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, cast
 
 import pyarrow as pa
@@ -27,7 +29,8 @@ UNITS_IN_HAND = 2  # one in the model, one being fetched or written
 class UnitActor:
     """An actor of the pool. What goes wrong inside is its answer, not its death: Ray would restart it for ever."""
 
-    def __init__(self, job: LabelJob) -> None:
+    def __init__(self, job: LabelJob, tally: Any) -> None:
+        self._tally = tally
         self._labeler: Labeler | AutolabelError
         try:
             self._labeler = Labeler(job, load_engine(job))
@@ -42,9 +45,38 @@ class UnitActor:
         if isinstance(self._labeler, AutolabelError):
             return self._labeler
         try:
-            return self._labeler.label_unit(unit)
+            return self._labeler.label_unit(unit, looked_at=partial(self._tally.add.remote, unit))
         except AutolabelError as error:
             return error
+        finally:
+            self._tally.end.remote(unit)
+
+
+class Tally:
+    """Images that have left the model in units that are not done: for the progress bar, and for nothing else."""
+
+    def __init__(self) -> None:
+        self.actor: Any = ray.remote(num_cpus=0)(_Counts).remote()
+
+    def images(self) -> int:
+        try:
+            return cast(int, ray.get(self.actor.total.remote(), timeout=1))
+        except RayError:  # a progress bar is not worth a job
+            return 0
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self._of_unit: Counter[int] = Counter()
+
+    def add(self, unit: int, n_images: int) -> None:
+        self._of_unit[unit] += n_images
+
+    def end(self, unit: int) -> None:
+        self._of_unit.pop(unit, None)
+
+    def total(self) -> int:
+        return self._of_unit.total()
 
 
 @contextmanager
@@ -66,7 +98,7 @@ def connected(cluster: ClusterConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def label_units(job: LabelJob, units: Sequence[int]) -> Generator[UnitReport, None, None]:
+def label_units(job: LabelJob, units: Sequence[int], tally: Tally) -> Generator[UnitReport, None, None]:
     """Label units on the connected cluster; a report each, in the order they are done.
 
     Raises:
@@ -80,7 +112,7 @@ def label_units(job: LabelJob, units: Sequence[int]) -> Generator[UnitReport, No
     todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
     answers = todo.repartition(target_num_rows_per_block=1).map_batches(
         UnitActor,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(job, tally.actor),
         batch_size=1,
         batch_format="pyarrow",
         **actor_pool(job.config.cluster, n_units=len(units)),
@@ -101,7 +133,7 @@ def label_units(job: LabelJob, units: Sequence[int]) -> Generator[UnitReport, No
 
 def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
     """How many actors of what size, from the settings and what the cluster has now."""
-    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
     n_cpus = max(node.get("CPU", 1.0) for node in nodes)  # of the largest node: an actor lives on one
     gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)

@@ -63,7 +63,7 @@ def test_from_s3_to_s3_with_several_workers(s3: S3, bucket: tuple[str, Path], tm
         fingerprint=record.fingerprint,
         checkpoint_sha256=None,
     )
-    reports = list(pipeline.label_units(job, range(plan.n_units)))
+    reports = list(pipeline.label_units(job, range(plan.n_units), pipeline.Tally()))
     assert {report.unit for report in reports} == set(range(16))
     assert len({report.worker for report in reports}) == 2
 

@@ -1,0 +1,81 @@
+"""What is told of a running job, and when."""
+
+import io
+import logging
+import time
+from collections import Counter
+
+import pytest
+
+from autolabel import progress
+from autolabel.labels import Summary
+from autolabel.ontology import Category, Ontology
+from autolabel.progress import Progress, closing_text
+
+
+def done(n_labelled: int, n_rejected: int) -> Summary:
+    return Summary(
+        images=Counter(labelled=n_labelled, rejected=n_rejected),
+        instances_of=Counter({1: 3 * n_labelled}),
+        images_with=Counter({1: n_labelled}),
+        rejected_by=Counter(truncated=n_rejected),
+    )
+
+
+def test_log_lines_come_while_a_unit_is_in_hand(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.05)
+    caplog.set_level(logging.INFO, "autolabel")
+    with Progress(n_images=100, n_done_before=20, in_hand=lambda: 7) as told:
+        time.sleep(0.3)
+        told.add(done(30, 2))
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0].startswith("27 of 100 images, ")
+    assert lines[-1].startswith("52 of 100 images, ")
+    assert "90 instances, 2 rejected" in lines[-1]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(progress, "BAR_EVERY_S", 0.05)
+    with Progress(n_images=100, n_done_before=0, in_hand=lambda: 25) as told:
+        time.sleep(0.5)
+        told.add(done(99, 1))
+    assert " 25/100 " in screen.getvalue()
+    assert " 100/100 " in screen.getvalue()
+    assert "instances=297, rejected=1" in screen.getvalue()
+
+
+def test_the_bar_never_goes_beyond_the_end_nor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(progress, "BAR_EVERY_S", 0.02)
+    with Progress(n_images=10, n_done_before=5, in_hand=lambda: 50) as told:
+        time.sleep(0.2)
+        told.add(done(3, 0))
+    assert " 10/10 " in screen.getvalue()
+    assert "55/10" not in screen.getvalue()
+
+
+def test_the_rate_of_a_slow_model_can_be_read() -> None:
+    told = Progress(n_images=100, n_done_before=0, in_hand=lambda: 0)
+    assert told.line(2, seconds=180).startswith("2 of 100 images, 0.011 images/s")
+    assert told.line(0, seconds=5).endswith("? left")
+    assert told.line(50, seconds=10).endswith("5.0 images/s, 0 instances, 0 rejected, 00:10 left")
+
+
+def test_the_closing_table_has_every_category_and_code() -> None:
+    ontology = Ontology(categories=tuple(Category(id=n, name=name, phrases=()) for n, name in ((1, "car"), (2, "bus"))))
+    assert closing_text(done(4, 2), ontology).split("\n") == [
+        "6 images: 4 labelled, 0 empty, 2 rejected; 12 instances",
+        "  car  12 instances on 4 images",
+        "  bus  0 instances on 0 images",
+        "  rejected, truncated: 2",
+    ]
