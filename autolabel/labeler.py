@@ -77,6 +77,7 @@ class Labeler:
         self._output = open_storage(job.output_uri, config.output.storage_options)
         self._plan = Plan(self._output, job.output_uri)
         self._loading = ThreadPoolExecutor(config.batch.load_threads, thread_name_prefix="load")
+        self._decoding = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
         self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
         self._metadata = file_metadata(job.fingerprint, job.ontology)
         self._rules = Rules(
@@ -145,7 +146,13 @@ class Labeler:
         side_px = self._architecture.resolution
         ready = ahead(
             planned,
-            lambda image: load(image, open_storage(image.uri, config.input.storage_options), config, side_px),
+            lambda image: load(
+                image,
+                storage=open_storage(image.uri, config.input.storage_options),
+                decoders=self._decoding,
+                config=config,
+                side_px=side_px,
+            ),
             pool=self._loading,
             cost_bytes=lambda image: (image.size_bytes or UNKNOWN_SIZE_BYTES) + 3 * side_px**2,
             budget_bytes=config.batch.prefetch_mb * 1_000_000,

@@ -73,19 +73,34 @@ def ahead(
             future.cancel()
 
 
-def load(image: PlannedImage, storage: Storage, config: LabelConfig, side_px: int) -> LoadedImage | Rejection:
-    """Fetch, decode and resize one image; what is wrong with the image itself becomes its rejection."""
+def load(
+    image: PlannedImage, *, storage: Storage, decoders: ThreadPoolExecutor, config: LabelConfig, side_px: int
+) -> LoadedImage | Rejection:
+    """Fetch, decode and resize one image; what is wrong with the image itself becomes its rejection.
+
+    Many callers may wait for the storage at once. A decoded photo weighs ten times its file, so decoding has threads of
+    its own, no more than there are cores: what they hold, and what their heaps keep, is all there is of it.
+    """
     sha256 = None
     try:
         data = fetch(image, storage)
         sha256 = hashlib.sha256(data).hexdigest()
-        decoded = images.decode(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
-        height, width = decoded.rgb.shape[:2]
-        if image.size_hw not in (None, (height, width)):
-            detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
-            raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
+        return decoders.submit(prepare, image, data, sha256, config=config, side_px=side_px).result()
     except RejectedImage as error:
         return Rejection(code=error.code, detail=error.detail, sha256=sha256)
+
+
+def prepare(image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfig, side_px: int) -> LoadedImage:
+    """Decode and resize the bytes of an image.
+
+    Raises:
+        RejectedImage: they are no image, or not one of the size that its exemplars were drawn on.
+    """
+    decoded = images.decode(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
+    height, width = decoded.rgb.shape[:2]
+    if image.size_hw not in (None, (height, width)):
+        detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
+        raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
     return LoadedImage(
         pixels=resize(decoded.rgb, side_px), size_hw=(height, width), orientation=decoded.orientation, sha256=sha256
     )

@@ -80,6 +80,7 @@ class SleepingActor:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.pool = ThreadPoolExecutor(work.config.batch.load_threads)
+        self.decoders = ThreadPoolExecutor(os.cpu_count())
         self.model_free = threading.Lock()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -90,7 +91,7 @@ class SleepingActor:
             storage = cast(Storage, SimpleNamespace(read=lambda uri, etag: fetched[uri]))
         loaded = ahead(
             images,
-            partial(load, storage=storage, config=self.work.config, side_px=SIDE_PX),
+            partial(load, storage=storage, decoders=self.decoders, config=self.work.config, side_px=SIDE_PX),
             pool=self.pool,
             cost_bytes=lambda image: (image.size_bytes or 0) + 3 * SIDE_PX**2,
             budget_bytes=self.work.config.batch.prefetch_mb * 1_000_000,

@@ -1,5 +1,8 @@
 """A unit from the plan to its file, with an engine that can be held up."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +12,7 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from autolabel import labels, plan
 from autolabel.config import InputConfig, LabelConfig, compose_config
@@ -53,10 +57,26 @@ class FoundEverywhere:
         )
 
 
-def prepared(tmp_path: Path, *overrides: str, n_images: int = 6) -> tuple[LabelJob, Storage]:
-    write_scenes(tmp_path / "in", count=n_images - 1, seed=0)
+class FoundNowhere(FoundEverywhere):
+    """Finds nothing, at no cost."""
+
+    def _result(self, pair: Pair) -> PairResult:
+        none = np.zeros((0, 4), np.float32)
+        return PairResult(
+            presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, mask_logits=torch.zeros(0, 8, 8)
+        )
+
+
+def prepared(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
+    """A job over six drawn images, the last one broken, in units of three."""
+    write_scenes(tmp_path / "in", count=5, seed=0)
+    return planned_job(tmp_path, "output.unit_size=3", *overrides)
+
+
+def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
+    """A job over the images in `in`, its plan sealed."""
     uris = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out"]
-    config: LabelConfig = compose_config("label", [*uris, "output.unit_size=3", *overrides])
+    config: LabelConfig = compose_config("label", [*uris, *overrides])
     storage = open_storage(config.output.uri, {})
     listing = list_images(InputConfig(uri=config.input.uri), exemplar_column=None)
     plan.seal(storage, config.output.uri, listing, {}, config.output.unit_size)
@@ -120,3 +140,31 @@ def test_the_next_unit_begins_before_the_last_one_is_written(tmp_path: Path, mon
         may_write.set()
         assert {first.result(30).unit, second.result(30).unit} == {0, 1}
     assert labels.done_units(storage, job.output_uri) == {0, 1}
+
+
+MEASURE = """
+import os, resource, sys
+os.cpu_count = lambda: 2
+from pathlib import Path
+from tests.test_labeler import FoundNowhere, labeler, planned_job
+job, _ = planned_job(Path(sys.argv[1]), "batch.prefetch_mb=32")
+one = labeler(job, FoundNowhere())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+report = one.label_unit(0)
+print(report.summary.n_images, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_unit_of_camera_originals_does_not_fill_the_memory(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(noise).resize((4000, 3000)).save(tmp_path / "in" / "00.jpg", quality=98)
+    n_bytes = (tmp_path / "in" / "00.jpg").stat().st_size
+    for n in range(1, 64):
+        os.link(tmp_path / "in" / "00.jpg", tmp_path / "in" / f"{n:02d}.jpg")
+    assert n_bytes * 64 > 250e6, "the unit is too small to fill anything"
+    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    n_images, grown_mb = map(int, result.stdout.split())
+    assert n_images == 64
+    assert grown_mb < 32 + 2 * 200  # the budget, and on each core a photo of 12 megapixels with its copies

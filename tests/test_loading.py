@@ -82,22 +82,28 @@ def planned(storage: Storage, path: Path, **stated: object) -> PlannedImage:
     return PlannedImage(image_id=1, uri=str(path), unit=0, exemplars=(), **known)  # type: ignore[arg-type]
 
 
-def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(tmp_path: Path, config: LabelConfig) -> None:
+def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(
+    tmp_path: Path, config: LabelConfig, pool: ThreadPoolExecutor
+) -> None:
     storage, path = open_storage(str(tmp_path), {}), tmp_path / "image"
     path.write_bytes(next(iter(good_images().values())))
-    loaded = load(planned(storage, path), storage, config, 56)
+
+    def loaded_now(image: PlannedImage) -> LoadedImage | Rejection:
+        return load(image, storage=storage, decoders=pool, config=config, side_px=56)
+
+    loaded = loaded_now(planned(storage, path))
     assert isinstance(loaded, LoadedImage)
     assert loaded.pixels.shape == (3, 56, 56)
     assert len(loaded.sha256) == 64
 
     def code(image: PlannedImage) -> RejectCode:
-        rejection = load(image, storage, config, 56)
+        rejection = loaded_now(image)
         assert isinstance(rejection, Rejection)
         assert rejection.detail
         return rejection.code
 
     height, width = loaded.size_hw
-    assert isinstance(load(planned(storage, path, size_hw=(height, width)), storage, config, 56), LoadedImage)
+    assert isinstance(loaded_now(planned(storage, path, size_hw=(height, width))), LoadedImage)
     assert code(planned(storage, path, size_hw=(width + 1, height))) == RejectCode.SIZE_MISMATCH
     assert code(planned(storage, path, size_bytes=3)) == RejectCode.CHANGED
     assert code(planned(storage, path, etag="1")) == RejectCode.CHANGED
