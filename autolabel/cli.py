@@ -95,8 +95,10 @@ def run_command(command: str, overrides: list[str]) -> int:
         except AutolabelError as error:
             print(f"autolabel {command}: {error}", file=sys.stderr)
             code = error.exit_code
-        except OSError as error:  # files and storages that the job's own errors do not tell of
+        except OSError as error:  # of files and storages: a path that leads nowhere is bad input
             print(f"autolabel {command}: {error}", file=sys.stderr)
+            wrong_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+            code = BAD_CONFIGURATION if wrong_path else 1
         except OmegaConfBaseException as error:
             print(f"autolabel {command}: {error}", file=sys.stderr)
             code = BAD_CONFIGURATION

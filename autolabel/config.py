@@ -5,6 +5,7 @@ Importing this module imports neither torch nor ray.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -211,13 +212,32 @@ def expand_prompts(overrides: list[str]) -> list[str]:
     expanded = []
     for override in overrides:
         name, _, value = override.partition("=")
-        if name != "prompts" or not (value.startswith("[") or value.endswith((".yaml", ".yml"))):
-            expanded.append(override)
-        elif value.startswith("["):
-            expanded += ["prompts=none", f"prompts.categories={value}"]
+        value = value.strip()
+        path = value.strip("'\"")
+        if name == "prompts" and value.startswith("["):
+            expanded += ["prompts=none", f"prompts.categories={quoted_phrases(value)}"]
+        elif name == "prompts" and path.lower().endswith((".yaml", ".yml")):
+            expanded += ["prompts=none", f"prompts.uri={quoted(path)}"]
         else:
-            expanded += ["prompts=none", f"prompts.uri={value}"]
+            expanded.append(override)
     return expanded
+
+
+def quoted_phrases(value: str) -> str:
+    """A list of bare phrases with each one quoted: Hydra's grammar takes few characters outside quotes.
+
+    A list that has quotes or mappings of its own is left to that grammar.
+    """
+    phrases = [phrase.strip() for phrase in value.removeprefix("[").removesuffix("]").split(",")]
+    if re.search(r'["{}\[\]]', value[1:-1]) or any(phrase.startswith("'") for phrase in phrases):
+        return value
+    return f"[{','.join(map(quoted, phrases))}]" if any(phrases) else "[]"
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra's grammar quotes it: a quote is escaped, and so are the backslashes right before one."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"
 
 
 def problems_of(settings: Any) -> Iterator[str]:

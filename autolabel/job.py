@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -35,6 +36,7 @@ def label(config: LabelConfig) -> str:
     Raises:
         BadInput, Refused, StorageError, JobFailed: see autolabel.errors.
     """
+    config = with_full_checkpoint(config)
     check_output(config.output.uri)
     output_uri = full_uri(config.output.uri)
     output = open_storage(output_uri, config.output.storage_options)
@@ -49,10 +51,13 @@ def label(config: LabelConfig) -> str:
         weights=weights_sha256 or f"seed {config.model.seed}",
         exemplars_sha256=exemplars_sha256(config),
     )
+    contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
     root = listing.root if listing else sealed.input_root if sealed else ""
     record = run_record.claim(output, output_uri, settings, input_root=root)
-    if listing is not None:
-        plan.seal(output, output_uri, listing, boxes, config.output.unit_size)
+    if contents is not None:
+        plan.seal(output, output_uri, contents)
+    elif sealed and sealed.unit_size != config.output.unit_size:
+        log.warning("output.unit_size: the plan is sealed with %d", sealed.unit_size)
     job = LabelJob(
         config=config,
         output_uri=output_uri,
@@ -62,6 +67,13 @@ def label(config: LabelConfig) -> str:
     )
     summary = label_missing(job, Plan(output, output_uri), output)
     return f"{closing_text(summary, concepts)}\nlabels in {join(output_uri, labels.FOLDER)}"
+
+
+def with_full_checkpoint(config: LabelConfig) -> LabelConfig:
+    """A relative path means a file of the directory that the command runs in; actors run elsewhere."""
+    if config.model.checkpoint is None:
+        return config
+    return replace(config, model=replace(config.model, checkpoint=full_uri(config.model.checkpoint)))
 
 
 def read_request(
@@ -111,7 +123,7 @@ def prompt_entries(config: LabelConfig) -> tuple[list[Any], str]:
     if place is None:
         return config.prompts.categories, "prompts"
     try:
-        text = open_storage(place, {}).read(full_uri(place)).decode()
+        text = open_storage(place, config.input.storage_options).read(full_uri(place)).decode()
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise BadInput(f"prompts.uri: {place}: {error}") from error
     return ontology.parse_prompt_file(text, place), place

@@ -18,7 +18,7 @@ import torch
 from autolabel.concepts import Concept, concepts
 from autolabel.config import LabelConfig
 from autolabel.labels import ImageLabels, PromptResult, Summary, file_metadata, read_summary, unit_uri, write_unit
-from autolabel.loading import LoadedImage, Rejection, ahead, load
+from autolabel.loading import Frame, LoadedImage, Rejection, ahead, load
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan, PlannedImage
 from autolabel.postprocess import Instance, Rules, select
@@ -30,6 +30,7 @@ from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.seeding import seed_weights
 from autolabel.storage import open_storage
 
+BATCHES_BEHIND = 4  # of which mask logits are kept until they are RLE
 UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
 
 
@@ -79,6 +80,7 @@ class Labeler:
         self._loading = ThreadPoolExecutor(config.batch.load_threads, thread_name_prefix="load")
         self._decoding = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
         self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
+        self._unfinished = threading.Semaphore(BATCHES_BEHIND * config.batch.images)
         self._metadata = file_metadata(job.fingerprint, job.ontology)
         self._rules = Rules(
             nms_within=config.nms.within,
@@ -126,6 +128,7 @@ class Labeler:
         for image, loaded in self._loaded(planned, watch):
             if isinstance(loaded, Rejection):
                 rows[image.image_id] = rejected(image, loaded)
+                looked_at(1)
                 continue
             batch.append((image, loaded))
             if len(batch) == self._job.config.batch.images:
@@ -134,6 +137,7 @@ class Labeler:
                 batch = []
         if batch:
             rows.update(self._segment(batch, watch))
+            looked_at(len(batch))
         for image in planned:
             row = rows[image.image_id]
             yield row.result() if isinstance(row, Future) else row
@@ -183,12 +187,14 @@ class Labeler:
             began = time.monotonic()
             results = iter(self._engine.segment(pixels, pairs))
             watch.model_s += time.monotonic() - began
-        return {
-            image.image_id: self._finishing.submit(
-                finish, image, loaded, [(concept, next(results)) for concept in of_image], self._rules
-            )
-            for (image, loaded), of_image in zip(batch, asked, strict=True)
-        }
+        rows: dict[int, Future[ImageLabels] | ImageLabels] = {}
+        for (image, loaded), of_image in zip(batch, asked, strict=True):
+            self._unfinished.acquire()  # the model waits here when the threads behind it fall back
+            found = [(concept, next(results)) for concept in of_image]
+            row = self._finishing.submit(finish, image, loaded.frame, found, self._rules)
+            row.add_done_callback(lambda _: self._unfinished.release())
+            rows[image.image_id] = row
+        return rows
 
 
 def load_engine(job: LabelJob) -> Engine:
@@ -224,7 +230,7 @@ def pair(index: int, concept: Concept, threshold: float) -> Pair:
 
 
 def finish(
-    image: PlannedImage, loaded: LoadedImage, results: Sequence[tuple[Concept, PairResult]], rules: Rules
+    image: PlannedImage, frame: Frame, results: Sequence[tuple[Concept, PairResult]], rules: Rules
 ) -> ImageLabels:
     """The row of an image: masks at its own size, overlaps resolved, limits applied."""
     found = [
@@ -238,16 +244,16 @@ def finish(
             bbox_xywh=bbox_xywh(rle),
         )
         for concept, result in results
-        for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, loaded.size_hw), strict=True)
+        for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, frame.size_hw), strict=True)
     ]
     kept = select(found, rules)
     n_of = Counter((instance.category_id, instance.phrase) for instance in kept)
     return ImageLabels(
         image_id=image.image_id,
         uri=image.uri,
-        size_hw=loaded.size_hw,
-        orientation=loaded.orientation,
-        sha256=loaded.sha256,
+        size_hw=frame.size_hw,
+        orientation=frame.orientation,
+        sha256=frame.sha256,
         prompts=tuple(
             PromptResult(
                 category_id=concept.category_id,

@@ -194,8 +194,8 @@ def open_unit(storage: Storage, output_uri: str, unit: int) -> pq.ParquetFile:
 
 def read_summary(storage: Storage, output_uri: str, unit: int) -> Summary:
     """The counts of a unit, from its footer."""
-    with storage.open(unit_uri(output_uri, unit)) as file:
-        return Summary.from_json(pq.read_schema(file).metadata[b"autolabel.summary"])
+    schema = storage.use(unit_uri(output_uri, unit), pq.read_schema)
+    return Summary.from_json(schema.metadata[b"autolabel.summary"])
 
 
 def record(row: ImageLabels) -> dict[str, Any]:

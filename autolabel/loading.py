@@ -25,13 +25,20 @@ Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What is known of an image once it is decoded, without its pixels; `size_hw` is of the declared frame."""
+
+    size_hw: tuple[int, int]
+    orientation: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadedImage:
     """An image as the model takes it. `pixels` is uint8 (3, R, R)."""
 
     pixels: torch.Tensor
-    size_hw: tuple[int, int]
-    orientation: int
-    sha256: str
+    frame: Frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +108,8 @@ def prepare(image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfi
     if image.size_hw not in (None, (height, width)):
         detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
         raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
-    return LoadedImage(
-        pixels=resize(decoded.rgb, side_px), size_hw=(height, width), orientation=decoded.orientation, sha256=sha256
-    )
+    frame = Frame(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
+    return LoadedImage(pixels=resize(decoded.rgb, side_px), frame=frame)
 
 
 def fetch(image: PlannedImage, storage: Storage) -> bytes:

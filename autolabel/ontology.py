@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # comes with omegaconf, its stubs do not
+import yaml
 
 from autolabel.errors import BadInput
 

@@ -20,7 +20,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import GetTimeoutError, RayError
 
 from autolabel.config import ClusterConfig
-from autolabel.errors import AutolabelError, BadInput, JobFailed
+from autolabel.errors import AutolabelError, BadInput, JobFailed, StorageError
 from autolabel.labeler import Labeler, LabelJob, UnitReport, load_engine
 
 UNITS_IN_HAND = 2  # one in the model, one being fetched or written
@@ -36,6 +36,8 @@ class UnitActor:
             self._labeler = Labeler(job, load_engine(job))
         except AutolabelError as error:
             self._labeler = error
+        except OSError as error:
+            self._labeler = StorageError(f"a labelling actor could not start: {error}")
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         answers = [pickle.dumps(self._answer(unit)) for unit in batch["unit"].to_pylist()]
@@ -48,6 +50,8 @@ class UnitActor:
             return self._labeler.label_unit(unit, looked_at=partial(self._tally.add.remote, unit))
         except AutolabelError as error:
             return error
+        except OSError as error:
+            return StorageError(f"unit {unit}: {error}")
         finally:
             self._tally.end.remote(unit)
 
@@ -90,7 +94,7 @@ def connected(cluster: ClusterConfig) -> Iterator[None]:
         return
     try:
         ray.init(address=cluster.address, logging_level=logging.WARNING)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:
         raise BadInput(f"cluster.address: {cluster.address}: {error}") from error
     try:
         yield

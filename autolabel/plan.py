@@ -7,7 +7,8 @@ rerun. Unit `n` is the run of `unit_size` consecutive rows that begins at row `n
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,17 +54,21 @@ class PlannedImage:
     exemplars: tuple[Exemplar, ...]
 
 
-def seal(
-    storage: Storage, output_uri: str, listing: Listing, exemplars: Mapping[str, ImageExemplars], unit_size: int
-) -> bool:
-    """Write the plan if there is none; False where another driver was faster and its plan stands."""
+def encode(listing: Listing, exemplars: Mapping[str, ImageExemplars], unit_size: int) -> bytes:
+    """The contents of plan.parquet."""
     sink = pa.BufferOutputStream()
     metadata = {"autolabel.unit_size": str(unit_size), "autolabel.input_root": listing.root}
     rows_per_group = unit_size * UNITS_PER_ROW_GROUP
     with pq.ParquetWriter(sink, SCHEMA.with_metadata(metadata), compression="zstd") as writer:
         for start in range(0, len(listing.images), rows_per_group):
             writer.write_table(group_table(listing, exemplars, start, rows_per_group, unit_size))
-    return storage.create_once(join(output_uri, PLAN_NAME), sink.getvalue().to_pybytes())
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def seal(storage: Storage, output_uri: str, data: bytes) -> bool:
+    """Write the plan if there is none; False where another driver was faster and its plan stands."""
+    return storage.create_once(join(output_uri, PLAN_NAME), data)
 
 
 def group_table(
@@ -99,8 +104,7 @@ class Plan:
 
     def __init__(self, storage: Storage, output_uri: str) -> None:
         self._storage, self._uri = storage, join(output_uri, PLAN_NAME)
-        with storage.open(self._uri) as file:
-            self._footer = pq.read_metadata(file)
+        self._footer = storage.use(self._uri, pq.read_metadata)
         metadata = self._footer.metadata
         self.unit_size = int(metadata[b"autolabel.unit_size"])
         self.input_root = metadata[b"autolabel.input_root"].decode()
@@ -118,11 +122,13 @@ class Plan:
         group, within = divmod(unit, UNITS_PER_ROW_GROUP)
         with self._lock:
             if self._group is None or self._group[0] != group:
-                with self._storage.open(self._uri) as file:
-                    self._group = (group, pq.ParquetFile(file, metadata=self._footer).read_row_group(group))
+                self._group = (group, self._storage.use(self._uri, partial(self._read_group, group)))
             table = self._group[1]
         rows = table.slice(within * self.unit_size, self.unit_size).to_pylist()
         return [planned_image(row) for row in rows]
+
+    def _read_group(self, group: int, file: IO[bytes]) -> pa.Table:
+        return pq.ParquetFile(file, metadata=self._footer).read_row_group(group)
 
     def units(self) -> Iterator[tuple[int, list[PlannedImage]]]:
         """Every unit with its images, in order."""

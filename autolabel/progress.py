@@ -27,7 +27,7 @@ class Progress:
     def __init__(self, *, n_images: int, n_done_before: int, in_hand: Callable[[], int]) -> None:
         self.summary = Summary()
         self._n_images = n_images
-        self._n_done_before = n_done_before
+        self._n_done_before = self._n_told = n_done_before
         self._in_hand = in_hand
         self._on_terminal = sys.stderr.isatty()
         self._ended = threading.Event()
@@ -58,12 +58,13 @@ class Progress:
             self._show(self.summary.n_images + self._in_hand())
 
     def _show(self, n_this_run: int) -> None:
-        n_done = min(self._n_done_before + n_this_run, self._n_images)
+        # A unit leaves what is in hand a moment before it is counted as done: never tell of less than before.
+        n_done = self._n_told = max(self._n_told, min(self._n_done_before + n_this_run, self._n_images))
         if self._on_terminal:
             self._bar.set_postfix(
                 instances=self.summary.n_instances, rejected=self.summary.images[Status.REJECTED], refresh=False
             )
-            self._bar.update(max(0, n_done - self._bar.n))
+            self._bar.update(n_done - self._bar.n)
         else:
             log.info(self.line(n_done, seconds=time.monotonic() - self._began))
 

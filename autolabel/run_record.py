@@ -55,6 +55,7 @@ def label_settings(
         "categories": ontology.to_list(),
         "exemplars": {
             "sha256": exemplars_sha256,
+            "column": config.exemplars.column,
             "use_text": config.exemplars.use_text,
             "box_format": config.exemplars.box_format,
             "normalized": config.exemplars.normalized,
@@ -81,9 +82,11 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
     """
     uri = join(output_uri, RUN_NAME)
     try:
-        record = RunRecord(**orjson.loads(storage.read(uri)))
+        data = storage.read(uri)
     except FileNotFoundError:
         return None
+    try:
+        record = RunRecord(**orjson.loads(data))
     except (orjson.JSONDecodeError, TypeError) as error:
         raise BadInput(f"{uri} was not written by autolabel: {error}") from error
     if record.settings.get("schema_version") != SCHEMA_VERSION:

@@ -6,11 +6,13 @@ file names in different folders are different images, and a URI that stands twic
 
 import csv
 import io
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import orjson
 import pyarrow as pa
@@ -20,7 +22,9 @@ from fsspec.utils import glob_translate
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
 from autolabel.storage import Listed, Storage, join, open_storage, scheme_of
-from autolabel.storage.local import path_of
+from autolabel.storage.local import LocalStorage, path_of
+
+LONGEST_CELL = 2**31 - 1  # csv's own limit, 128 KiB, is less than an image's exemplars can take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,12 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
             raise BadInput(f"exemplars.column: no row of {uri} has a value in column {exemplar_column!r}")
     else:
         raise BadInput("exemplars.column: a COCO input has no columns; give its exemplars as exemplars.uri")
+    unwritable = [image.uri for image in listing.images if not encodable(image.uri)]
+    if unwritable:
+        raise BadInput(f"input.uri: {name!r} is not valid UTF-8; rename it" for name in unwritable)
     if not listing.images:
+        if read_rows is None and isinstance(storage, LocalStorage) and not os.path.lexists(static_part(uri)):
+            raise BadInput(f"input.uri: {uri} does not exist")
         what = "is empty" if read_rows else f"holds no file ending in {', '.join(config.suffixes)}"
         raise BadInput(f"input.uri: {uri} {what}")
     return listing
@@ -93,11 +102,25 @@ def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
             return Listing(root=parent(uri), images=[storage.stat(uri)])
         except FileNotFoundError:
             pass  # a glob may end like a file
-    if re.search(r"[*?\[]", uri):
-        folder = parent(uri[: re.search(r"[*?\[]", uri).start()] + "x")  # type: ignore[union-attr]  # just matched
+    if (folder := static_part(uri)) != uri:
         matches = re.compile(glob_translate(uri)).fullmatch
         return Listing(root=folder, images=images(item for item in storage.list(folder) if matches(item.uri)))
     return Listing(root=parent(uri), images=images(storage.list_prefix(uri)))
+
+
+def static_part(uri: str) -> str:
+    """The folder that a glob searches; the URI itself if it is none."""
+    wildcard = re.search(r"[*?\[]", uri)
+    return parent(f"{uri[: wildcard.start()]}x") if wildcard else uri
+
+
+def encodable(uri: str) -> bool:
+    """Whether a URI can be written as UTF-8; a local file name may be any bytes."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
@@ -145,17 +168,22 @@ def parent(uri: str) -> str:
 
 
 def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
-    """Rows of a Parquet manifest, a batch in memory at a time."""
-    with storage.open(uri) as file:
-        try:
-            parquet = pq.ParquetFile(file)
-        except pa.ArrowInvalid as error:
-            raise BadInput(f"{uri}: not a Parquet file: {error}") from error
-        wanted = ["uri", "size_bytes", "etag", "width", "height", *([exemplar_column] if exemplar_column else [])]
-        columns = [name for name in wanted if name in parquet.schema_arrow.names]
-        check_columns(uri, columns, exemplar_column)
-        start = 1
-        for batch in parquet.iter_batches(columns=columns):
+    """Rows of a Parquet manifest, a row group in memory at a time."""
+    try:
+        footer = storage.use(uri, pq.read_metadata)
+    except pa.ArrowInvalid as error:
+        raise BadInput(f"{uri}: not a Parquet file: {error}") from error
+    wanted = ["uri", "size_bytes", "etag", "width", "height", *([exemplar_column] if exemplar_column else [])]
+    columns = [name for name in wanted if name in footer.schema.to_arrow_schema().names]
+    check_columns(uri, columns, exemplar_column)
+
+    def read_group(group: int, file: IO[bytes]) -> pa.Table:
+        return pq.ParquetFile(file, metadata=footer).read_row_group(group, columns=columns)
+
+    start = 1
+    for group in range(footer.num_row_groups):
+        table = storage.use(uri, partial(read_group, group))
+        for batch in table.to_batches(max_chunksize=10_000):
             for offset, record in enumerate(batch.to_pylist()):
                 yield manifest_row(f"row {start + offset}", record, exemplar_column)
             start += batch.num_rows
@@ -163,10 +191,14 @@ def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Ite
 
 def csv_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
     """Rows of a CSV manifest with a header line; an exemplar cell is JSON text."""
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(text_of(uri, storage), newline=""))
     check_columns(uri, list(reader.fieldnames or ()), exemplar_column)
-    for record in reader:
-        yield manifest_row(f"line {reader.line_num}", {k: v or None for k, v in record.items()}, exemplar_column)
+    try:
+        for record in reader:
+            yield manifest_row(f"line {reader.line_num}", {k: v or None for k, v in record.items()}, exemplar_column)
+    except csv.Error as error:
+        raise BadInput(f"{uri} line {reader.line_num}: not CSV: {error}") from error
 
 
 def jsonl_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
@@ -203,18 +235,19 @@ def manifest_row(place: str, record: dict[str, Any], exemplar_column: str | None
         place=place,
         uri=record.get("uri"),
         size_bytes=size_bytes,
-        etag=record.get("etag") or None,
+        etag=str(record["etag"]).strip('"') if record.get("etag") else None,
         size_hw=(height, width) if height and width else None,
         cell=record.get(exemplar_column) if exemplar_column else None,
     )
 
 
 def whole_number(value: Any) -> int | None:
-    """An optional column's number; CSV gives text, and pandas writes integers with gaps as floats."""
+    """An optional column's number, None where it holds none: CSV gives text, pandas floats for integers with gaps."""
     try:
-        return None if value is None else int(float(value))
-    except (TypeError, ValueError):
+        number = None if value is None else int(float(value))
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if number is not None and 0 <= number < 2**53 else None
 
 
 def check_columns(uri: str, names: list[str], exemplar_column: str | None) -> None:

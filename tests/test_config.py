@@ -11,6 +11,7 @@ from autolabel.errors import BadInput
 
 CONF = conf_dir()
 URIS = ["input.uri=photos", "output.uri=labels"]
+CAR = {"name": "car", "phrases": ["car", "van"]}
 GROUP_FILES = sorted(path for path in CONF.glob("*/*.yaml"))
 
 
@@ -39,6 +40,17 @@ def test_every_key_has_a_sentence(command: str) -> None:
         ("prompts=[person, red car]", ["person", "red car"], None),
         ("prompts=[person,red car]", ["person", "red car"], None),
         ("prompts=['a, b']", ["a, b"], None),
+        (
+            "prompts=[été, 猫, 🚗, person's hat, car & van, what?, red car (old), a=b, back\\slash, end\\]",
+            ["été", "猫", "🚗", "person's hat", "car & van", "what?", "red car (old)", "a=b", "back\\slash", "end\\"],
+            None,
+        ),
+        (
+            "prompts=[{name: car, phrases: [car, van]}, sign]",
+            [CAR, "sign"],
+            None,
+        ),
+        ("prompts='a=b c/STREET.YAML'", [], "a=b c/STREET.YAML"),
         ("prompts=my/street.yaml", [], "my/street.yaml"),
         ("prompts=none", [], None),
     ],

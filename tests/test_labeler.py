@@ -79,7 +79,7 @@ def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
     config: LabelConfig = compose_config("label", [*uris, *overrides])
     storage = open_storage(config.output.uri, {})
     listing = list_images(InputConfig(uri=config.input.uri), exemplar_column=None)
-    plan.seal(storage, config.output.uri, listing, {}, config.output.unit_size)
+    plan.seal(storage, config.output.uri, plan.encode(listing, {}, config.output.unit_size))
     job = LabelJob(
         config=config, output_uri=config.output.uri, ontology=ONTOLOGY, fingerprint="f" * 64, checkpoint_sha256=None
     )

@@ -94,7 +94,7 @@ def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(
     loaded = loaded_now(planned(storage, path))
     assert isinstance(loaded, LoadedImage)
     assert loaded.pixels.shape == (3, 56, 56)
-    assert len(loaded.sha256) == 64
+    assert len(loaded.frame.sha256) == 64
 
     def code(image: PlannedImage) -> RejectCode:
         rejection = loaded_now(image)
@@ -102,7 +102,7 @@ def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(
         assert rejection.detail
         return rejection.code
 
-    height, width = loaded.size_hw
+    height, width = loaded.frame.size_hw
     assert isinstance(loaded_now(planned(storage, path, size_hw=(height, width))), LoadedImage)
     assert code(planned(storage, path, size_hw=(width + 1, height))) == RejectCode.SIZE_MISMATCH
     assert code(planned(storage, path, size_bytes=3)) == RejectCode.CHANGED

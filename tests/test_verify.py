@@ -31,7 +31,7 @@ def output(tmp_path: Path) -> str:
     )
     record = run_record.claim(storage, uri, settings, input_root="s3://bucket")
     images = [Listed(f"s3://bucket/{n}.jpg", 10, "e") for n in range(1, 6)]
-    assert plan.seal(storage, uri, Listing(root="s3://bucket", images=images), {}, 2)
+    assert plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, 2))
     units = [
         [looked_at(1, instance("car")), unreadable(2)],
         [looked_at(3), looked_at(4)],

@@ -57,8 +57,11 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def open(self, uri: str) -> IO[bytes]:
-        """A seekable reader, for files of which only parts are needed."""
+    def use(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
+        """What `work` makes of a seekable reader, where only parts of a file are needed.
+
+        `work` runs again from its start if the storage fails in between.
+        """
 
     def create_once(self, uri: str, data: bytes) -> bool:
         """Create the object whole if its name is free; False, with nothing changed, where it is taken."""

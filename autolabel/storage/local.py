@@ -3,21 +3,28 @@
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from autolabel.errors import StorageError
-from autolabel.storage.base import PERMANENT, Listed, ObjectChanged, Storage
+from autolabel.storage.base import PERMANENT, Listed, ObjectChanged, Result, Storage
 
 
 class LocalStorage(Storage):
     """Paths, absolute in every URI it gives, with or without `file://` in those it takes."""
 
     def list(self, uri: str) -> Iterator[Listed]:
+        root = path_of(uri)
         seen: set[str] = set()
-        for folder, folders, names in os.walk(path_of(uri), followlinks=True):
+
+        def refuse(error: OSError) -> None:
+            """A folder that cannot be read must not pass for an empty one."""
+            if error.filename != root or not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise StorageError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+
+        for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
             real = os.path.realpath(folder)
             if real in seen:  # a link back up: its files have been listed
                 folders.clear()
@@ -49,8 +56,9 @@ class LocalStorage(Storage):
             raise ObjectChanged(f"modified at {found.etag} ns, listed with {etag} ns")
         return data
 
-    def open(self, uri: str) -> IO[bytes]:
-        return open(path_of(uri), "rb")
+    def use(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
+        with open(path_of(uri), "rb") as file:
+            return work(file)
 
     def _create(self, uri: str, data: bytes) -> bool:
         path = Path(path_of(uri))
@@ -83,8 +91,9 @@ class LocalStorage(Storage):
 
 
 def path_of(uri: str) -> str:
-    """The absolute path that a URI or a relative path means."""
-    return os.path.abspath(uri.removeprefix("file://"))
+    """The absolute path that a URI or a path means; `~` is the home folder."""
+    path = uri[len("file://") :] if uri.lower().startswith("file://") else os.path.expanduser(uri)
+    return os.path.abspath(path)
 
 
 def listed(path: str, stat: os.stat_result) -> Listed:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, BinaryIO, cast
+from functools import partial
+from typing import IO, Any, BinaryIO
 
 import aiohttp
 import fsspec
 from fsspec.exceptions import FSTimeoutError
 
-from autolabel.errors import BadInput
+from autolabel.errors import BadInput, StorageError
 from autolabel.storage.base import Listed, ObjectChanged, Result, Storage, retrying
 
 
@@ -29,10 +30,22 @@ class RemoteStorage(Storage):
             raise BadInput(f"{scheme}://: storage_options: {error}") from error
 
     def list(self, uri: str) -> Iterator[Listed]:
+        """Folder by folder. Not by fsspec's walk: a folder that it cannot list it leaves out, in silence."""
         root = self._path(uri)
-        for folder, _, files in self.fs.walk(root, detail=True):
-            for info in files.values():
-                yield self._listed(info)
+        folders = [root]
+        while folders:
+            folder = folders.pop()
+            try:
+                entries = self._ask(f"{self.scheme}://{folder}", partial(self.fs.ls, folder, detail=True))
+            except FileNotFoundError:
+                if folder != root:
+                    raise
+                return
+            for info in entries:
+                if info["type"] == "directory":
+                    folders.append(info["name"])
+                elif info["name"].rstrip("/") != folder.rstrip("/"):  # `ls` of a file is that file
+                    yield self._listed(info)
             self.fs.invalidate_cache(folder)  # hold one folder, not the whole listing
 
     def stat(self, uri: str) -> Listed:
@@ -44,8 +57,12 @@ class RemoteStorage(Storage):
             raise ObjectChanged(f"etag {found.etag}, listed with {etag}")
         return data
 
-    def open(self, uri: str) -> IO[bytes]:
-        return cast(IO[bytes], self.fs.open(self._path(uri), "rb"))
+    def use(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
+        def opened() -> Result:
+            with self.fs.open(self._path(uri), "rb") as file:
+                return work(file)
+
+        return self._ask(uri, opened)
 
     def _create(self, uri: str, data: bytes) -> bool:
         # After an attempt whose answer was lost the name may be taken by our own bytes: the reader of the file cannot
@@ -58,28 +75,37 @@ class RemoteStorage(Storage):
 
     @contextmanager
     def replace(self, uri: str) -> Iterator[BinaryIO]:
-        file = self.fs.open(self._path(uri), "wb", autocommit=False)  # leaving a plain `with` would commit a torn file
+        # Leaving a plain `with` would commit a torn file.
+        file = self._ask(uri, lambda: self.fs.open(self._path(uri), "wb", autocommit=False))
         try:
             yield file
-        except BaseException:
             file.close()
+            file.commit()
+        except BaseException as error:
             file.discard()
+            if isinstance(error, self.transient):
+                raise StorageError(f"{uri}: cannot be written: {error}") from error
             raise
-        file.close()
-        file.commit()
 
     def _ask(self, uri: str, request: Callable[[], Result]) -> Result:
-        def checked() -> Result:
-            try:
-                return request()
-            except aiohttp.ClientResponseError as error:  # of http:// and https://
-                if error.status in (404, 410):
-                    raise FileNotFoundError(f"{uri}: {error.status} {error.message}") from error
-                if 400 <= error.status < 500 and error.status not in (408, 425, 429):
-                    raise PermissionError(f"{uri}: {error.status} {error.message}") from error
-                raise
+        return retrying(lambda: self._answer(uri, request), uri=uri, transient=self.transient)
 
-        return retrying(checked, uri=uri, transient=self.transient)
+    def _answer(self, uri: str, request: Callable[[], Result]) -> Result:
+        """One attempt at a request, its errors in terms that callers know."""
+        try:
+            return request()
+        except aiohttp.ClientResponseError as error:  # of http:// and https://
+            if error.status in (404, 410):
+                raise FileNotFoundError(f"{uri}: {error.status} {error.message}") from error
+            if 400 <= error.status < 500 and error.status not in (408, 425, 429):
+                raise PermissionError(f"{uri}: {error.status} {error.message}") from error
+            raise
+        except (TypeError, ValueError) as error:
+            if type(error) not in (TypeError, ValueError):  # of a reader's own, such as pyarrow's
+                raise
+            raise BadInput(
+                f"{uri}: refused by the {self.scheme} driver; check it and storage_options: {error}"
+            ) from error
 
     def _path(self, uri: str) -> str:
         path: str = self.fs._strip_protocol(uri)

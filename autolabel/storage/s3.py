@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 from fsspec.asyn import sync
 
-from autolabel.errors import StorageError
-from autolabel.storage.base import Listed, ObjectChanged, Result, retrying
+from autolabel.errors import BadInput, StorageError
+from autolabel.storage.base import Listed, ObjectChanged, Result
 from autolabel.storage.remote import RemoteStorage
 
 # Errors of the account or the bucket: no other object would fare better, so they end the job and reject no image.
@@ -29,8 +29,10 @@ class S3Storage(RemoteStorage):
     transient = (*RemoteStorage.transient, BotoCoreError)
 
     def __init__(self, scheme: str, options: dict[str, Any]) -> None:
-        super().__init__(scheme, {"use_listings_cache": False, **options})
-        self.fs.retries = 1  # retried here, once
+        # Attempts are counted in one place, which is base.retrying.
+        client = {"retries": {"total_max_attempts": 1}, **options.get("config_kwargs", {})}
+        super().__init__(scheme, {"use_listings_cache": False, **options, "config_kwargs": client})
+        self.fs.retries = 1
 
     def list(self, uri: str) -> Iterator[Listed]:
         bucket, key = self._split(uri)
@@ -82,23 +84,22 @@ class S3Storage(RemoteStorage):
         bucket, _, key = self._path(uri).partition("/")
         return bucket, key
 
-    def _ask(self, uri: str, request: Callable[[], Result]) -> Result:
-        def checked() -> Result:
-            try:
-                return request()
-            except NoCredentialsError as error:
-                raise StorageError(f"{uri}: no AWS credentials found in the environment") from error
-            except OSError as error:
-                code = code_of(error)
-                if code in ACCOUNT_ERRORS:
-                    raise StorageError(f"{uri}: {code}: {error}") from error
-                if isinstance(error, PermissionError):
-                    raise PermissionError(f"{uri}: {code}: {error}") from error
-                if code in ("PreconditionFailed", "412") and not isinstance(error, FileExistsError):
-                    raise ObjectChanged("its etag is no longer the listed one") from error
-                raise
-
-        return retrying(checked, uri=uri, transient=self.transient)
+    def _answer(self, uri: str, request: Callable[[], Result]) -> Result:
+        try:
+            return super()._answer(uri, request)
+        except NoCredentialsError as error:
+            raise StorageError(f"{uri}: no AWS credentials found in the environment") from error
+        except ParamValidationError as error:
+            raise BadInput(f"{uri}: not a bucket and a key: {error}") from error
+        except OSError as error:
+            code = code_of(error)
+            if code in ACCOUNT_ERRORS:
+                raise StorageError(f"{uri}: {code}: {error}") from error
+            if isinstance(error, PermissionError):
+                raise PermissionError(f"{uri}: {code}: {error}") from error
+            if code in ("PreconditionFailed", "412") and not isinstance(error, FileExistsError):
+                raise ObjectChanged("its etag is no longer the listed one") from error
+            raise
 
 
 def code_of(error: OSError) -> str | None:
