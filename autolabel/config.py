@@ -231,7 +231,7 @@ def quoted_phrases(value: str) -> str:
     phrases = [phrase.strip() for phrase in value.removeprefix("[").removesuffix("]").split(",")]
     if re.search(r'["{}\[\]]', value[1:-1]) or any(phrase.startswith("'") for phrase in phrases):
         return value
-    return f"[{','.join(map(quoted, phrases))}]" if any(phrases) else "[]"
+    return "[]" if phrases == [""] else f"[{','.join(map(quoted, phrases))}]"
 
 
 def quoted(text: str) -> str:

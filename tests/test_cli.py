@@ -29,6 +29,12 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         (["verify", "output.uri=nowhere"], "no job was ever started"),
         (["export", "output.uri=nowhere"], "no job was ever started"),
         (["export", "output.uri=nowhere", "format=voc"], "'voc' is not one of coco"),
+        (["label", "input.uri=nowhere", "output.uri=out"], "nowhere does not exist"),
+        (["label", "input.uri=nowhere.csv", "output.uri=out"], "nowhere.csv does not exist"),
+        (["label", "input.uri=/dev/null", f"output.uri={__file__}"], "Not a directory"),
+        (["label", "input.uri=a", "output.uri=out", "prompts=nowhere.yaml"], "prompts.uri: nowhere.yaml"),
+        (["label", "input.uri=a", "output.uri=out", "prompts=[ , ]"], "blank"),
+        (["verify", "output.uri=nosuch://host/labels"], "nosuch"),
     ],
 )
 def test_a_bad_call_exits_with_2_and_says_why(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from autolabel import labeler as labeler_module
 from autolabel import labels, plan
 from autolabel.config import InputConfig, LabelConfig, compose_config
 from autolabel.demo.scenes import write_scenes
@@ -140,6 +142,27 @@ def test_the_next_unit_begins_before_the_last_one_is_written(tmp_path: Path, mon
         may_write.set()
         assert {first.result(30).unit, second.result(30).unit} == {0, 1}
     assert labels.done_units(storage, job.output_uri) == {0, 1}
+
+
+def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scenes(tmp_path / "in", count=40, seed=0)
+    job, _ = planned_job(tmp_path, "batch.images=1")
+    engine, may_finish = FoundNowhere(), threading.Event()
+    finish = labeler_module.finish
+
+    def held_up(*arguments: object) -> labels.ImageLabels:
+        assert may_finish.wait(30)
+        return finish(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(labeler_module, "finish", held_up)
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(labeler(job, engine).label_unit, 0)
+        while len(engine.asked) < labeler_module.BATCHES_BEHIND + 1:
+            time.sleep(0.01)
+        time.sleep(0.5)  # long enough for the model to run away, were it let
+        assert len(engine.asked) == labeler_module.BATCHES_BEHIND + 1
+        may_finish.set()
+        assert report.result(60).summary.n_images == 41
 
 
 MEASURE = """

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,34 @@ def test_images_on_the_web_are_read_one_by_one(tmp_path: Path) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb") as file:
+        file.write(b"b")
+    with pytest.raises(BadInput, match=r"udcff.jpg' is not valid UTF-8; rename it"):
+        listed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (("inf", "e"), (None, "e")),
+        (("1e30", "e"), (None, "e")),
+        (("-5", "e"), (None, "e")),
+        (("12.0", '"""quoted"""'), (12, "quoted")),
+        (("", ""), (None, None)),
+    ],
+)
+def test_odd_sizes_and_etags_of_a_manifest(tmp_path: Path, cells: tuple[str, str], expected: tuple[Any, Any]) -> None:
+    (tmp_path / "m.csv").write_text(f"uri,size_bytes,etag\r\na.jpg,{cells[0]},{cells[1]}\r\n", encoding="utf-8-sig")
+    (image,) = listed(tmp_path / "m.csv").images
+    assert (image.size_bytes, image.etag) == expected
+
+
+def test_a_cell_may_hold_the_exemplars_of_a_crowd(tmp_path: Path) -> None:
+    cell = json.dumps([{"category": "person", "bbox": [1, 2, 3, 4]}] * 5000)
+    quoted = cell.replace('"', '""')
+    (tmp_path / "m.csv").write_text(f'uri,seeds\na.jpg,"{quoted}"\n')
+    assert listed(tmp_path / "m.csv", exemplar_column="seeds").cells == {str(tmp_path / "a.jpg"): cell}

@@ -10,6 +10,7 @@ import pytest
 
 from autolabel.errors import BadInput, StorageError
 from autolabel.storage import Listed, ObjectChanged, Storage, base, check_output, join, open_storage
+from autolabel.storage.local import path_of
 from tests.conftest import S3
 
 Place = tuple[Storage, str]
@@ -187,3 +188,71 @@ def test_links_are_followed_once_and_dangling_ones_are_inputs(tmp_path: Path) ->
     found = list(open_storage(str(tmp_path), {}).list(str(tmp_path)))
     assert sorted(item.uri for item in found) == [str(tmp_path / "a/1.jpg"), str(tmp_path / "dangling.jpg")]
     assert Listed(str(tmp_path / "dangling.jpg")) in found
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "FIRST_DELAY_S", 0.001)
+    storage = open_storage("memory://listing", {})
+    for name in ("a.jpg", "sub/b.jpg"):
+        storage.create_once(f"memory://listing/{name}", b"x")
+    ls, fails = storage.fs.ls, 2  # type: ignore[attr-defined]
+
+    def failing(path: str, **options: object) -> object:
+        nonlocal fails
+        if path.endswith("sub") and fails:
+            fails -= 1
+            raise OSError("503 Slow Down")
+        return ls(path, **options)
+
+    monkeypatch.setattr(storage.fs, "ls", failing)  # type: ignore[attr-defined]
+    assert sorted(item.uri for item in storage.list("memory://listing")) == [
+        "memory://listing/a.jpg",
+        "memory://listing/sub/b.jpg",
+    ]
+    assert fails == 0
+    fails = 1000
+    with pytest.raises(StorageError, match="sub.*503 Slow Down"):
+        list(storage.list("memory://listing"))
+
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(StorageError, match="closed: cannot be listed: Permission denied"):
+        list(open_storage(str(tmp_path), {}).list(str(tmp_path)))
+
+
+def test_work_on_a_file_is_done_again_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "FIRST_DELAY_S", 0.001)
+    storage = open_storage("memory://used", {})
+    storage.create_once("memory://used/file", b"content")
+    starts: list[int] = []
+
+    def work(file: IO[bytes]) -> bytes:
+        starts.append(file.tell())
+        data = file.read()
+        if len(starts) < 3:
+            raise ConnectionResetError("reset by peer")
+        return data
+
+    assert storage.use("memory://used/file", work) == b"content"
+    assert starts == [0, 0, 0]
+
+
+def test_options_that_the_driver_refuses_are_bad_input(s3: S3) -> None:
+    for options in ({"nonsense": 1}, {"endpoint_url": "nonsense"}):
+        with pytest.raises(BadInput, match="storage_options"):
+            open_storage("s3://bucket", options).read("s3://bucket/a.jpg")
+    with pytest.raises(BadInput, match="not a bucket and a key"):
+        open_storage("s3://", s3.options).read("s3:///a.jpg")
+
+
+def test_home_and_upper_case_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert path_of("~/labels") == "/home/someone/labels"
+    assert path_of("FILE:///data/a.jpg") == path_of("file:///data/a.jpg") == "/data/a.jpg"
