@@ -12,14 +12,13 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from autolabel import labels, run_record
+from autolabel import labels
 from autolabel.config import VerifyConfig
-from autolabel.errors import BadInput, RejectCode
+from autolabel.errors import RejectCode
 from autolabel.labels import Status
-from autolabel.plan import Plan, PlannedImage
+from autolabel.output import LabelledOutput, open_output
+from autolabel.plan import PlannedImage
 from autolabel.rle import Rle, decode, encode
-from autolabel.run_record import RunRecord
-from autolabel.storage import Storage, join, open_storage
 
 SHOWN_PROBLEMS = 50
 
@@ -61,17 +60,8 @@ def verify(config: VerifyConfig) -> Verdict:
     Raises:
         BadInput: there is no job at `output.uri`.
     """
-    uri = config.output.uri
-    storage = open_storage(uri, config.output.storage_options)
-    record = run_record.read(storage, uri)
-    if record is None:
-        raise BadInput(f"output.uri: there is no {join(uri, run_record.RUN_NAME)}: no job was ever started here")
-    try:
-        plan = Plan(storage, uri)
-    except FileNotFoundError as error:
-        raise BadInput(
-            f"output.uri: {uri} has no plan yet: its job was stopped before it began; run it again"
-        ) from error
+    output = open_output(config.output)
+    storage, uri, plan = output.storage, output.uri, output.plan
     verdict = Verdict(n_images=plan.n_images)
     done = labels.done_units(storage, uri)
     for unit in sorted(done - set(range(plan.n_units))):
@@ -83,17 +73,16 @@ def verify(config: VerifyConfig) -> Verdict:
                 verdict.add(f"plan: row {next_id} has image_id {image.image_id} and unit {image.unit}, not {unit}")
             next_id += 1
         if unit in done:
-            check_unit(storage, uri, unit, planned, record, verdict)
+            check_unit(output, unit, planned, verdict)
     return verdict
 
 
-def check_unit(
-    storage: Storage, output_uri: str, unit: int, planned: list[PlannedImage], record: RunRecord, verdict: Verdict
-) -> None:
+def check_unit(output: LabelledOutput, unit: int, planned: list[PlannedImage], verdict: Verdict) -> None:
     """One unit's file against the plan and the run."""
+    record = output.record
     place = f"{labels.FOLDER}/{unit:08d}.parquet"
     try:
-        parquet = labels.open_unit(storage, output_uri, unit)
+        parquet = labels.open_unit(output.storage, output.uri, unit)
         schema = parquet.schema_arrow
         if not schema.equals(labels.SCHEMA):
             verdict.add(f"{place}: its columns are not those of labels.SCHEMA")

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from autolabel.exports.source import LabelledOutput
 from autolabel.labels import Status
+from autolabel.output import LabelledOutput
 from autolabel.storage import join
 
 FOLDER = "coco"

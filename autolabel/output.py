@@ -1,0 +1,49 @@
+"""An output as its readers find it: what was asked, what was planned, and the rows that are there."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autolabel import run_record
+from autolabel.config import OutputConfig
+from autolabel.errors import BadInput
+from autolabel.labels import open_unit
+from autolabel.plan import Plan
+from autolabel.run_record import RunRecord
+from autolabel.storage import Storage, join, open_storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledOutput:
+    """The output of a job; `plan` is sealed, its units may be done or not."""
+
+    storage: Storage
+    uri: str
+    record: RunRecord
+    plan: Plan
+
+    def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Every row of labels.SCHEMA in image_id order, a unit in memory at a time; every unit must be done."""
+        for unit in range(self.plan.n_units):
+            yield from open_unit(self.storage, self.uri, unit).read(columns=list(columns)).to_pylist()
+
+    def file_name(self, image_uri: str) -> str:
+        """The name of an image relative to the input root; its whole URI where it lies elsewhere."""
+        return image_uri.removeprefix(f"{self.record.input_root.rstrip('/')}/")
+
+
+def open_output(config: OutputConfig) -> LabelledOutput:
+    """The output at `config.uri`.
+
+    Raises:
+        BadInput: no job was ever started there, or it was stopped before its plan was sealed.
+    """
+    storage = open_storage(config.uri, config.storage_options)
+    record = run_record.read(storage, config.uri)
+    if record is None:
+        raise BadInput(f"output.uri: there is no {join(config.uri, run_record.RUN_NAME)}: no job was ever started here")
+    try:
+        plan = Plan(storage, config.uri)
+    except FileNotFoundError as error:
+        raise BadInput(f"output.uri: {config.uri} has no plan yet: its job was stopped early; run it again") from error
+    return LabelledOutput(storage=storage, uri=config.uri, record=record, plan=plan)
