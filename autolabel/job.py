@@ -52,8 +52,7 @@ def label(config: LabelConfig) -> str:
         exemplars_sha256=exemplars_sha256(config),
     )
     contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
-    root = listing.root if listing else sealed.input_root if sealed else ""
-    record = run_record.claim(output, output_uri, settings, input_root=root)
+    record = run_record.claim(output, output_uri, settings)
     if contents is not None:
         plan.seal(output, output_uri, contents)
     elif sealed and sealed.unit_size != config.output.unit_size:

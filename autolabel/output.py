@@ -29,7 +29,7 @@ class LabelledOutput:
 
     def file_name(self, image_uri: str) -> str:
         """The name of an image relative to the input root; its whole URI where it lies elsewhere."""
-        return image_uri.removeprefix(f"{self.record.input_root.rstrip('/')}/")
+        return image_uri.removeprefix(f"{self.plan.input_root.rstrip('/')}/")
 
 
 def open_output(config: OutputConfig) -> LabelledOutput:

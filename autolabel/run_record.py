@@ -30,7 +30,6 @@ class RunRecord:
     run_id: str
     created_at: str
     autolabel_version: str
-    input_root: str
     fingerprint: str
     settings: dict[str, Any]
 
@@ -94,7 +93,7 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
     return record
 
 
-def claim(storage: Storage, output_uri: str, settings: dict[str, Any], *, input_root: str) -> RunRecord:
+def claim(storage: Storage, output_uri: str, settings: dict[str, Any]) -> RunRecord:
     """Create run.json, or accept the one that is there if it asks for the same.
 
     Raises:
@@ -104,7 +103,6 @@ def claim(storage: Storage, output_uri: str, settings: dict[str, Any], *, input_
         run_id=uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         autolabel_version=autolabel.__version__,
-        input_root=input_root,
         fingerprint=fingerprint(settings),
         settings=settings,
     )

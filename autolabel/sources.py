@@ -70,6 +70,10 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
         try:
             rows = read_rows(uri, storage, exemplar_column)
             listing = list_manifest(uri, rows, config.image_root or parent(uri))
+            for scheme in sorted({scheme_of(image.uri) for image in listing.images}):
+                open_storage(
+                    f"{scheme}://", config.storage_options
+                )  # a scheme without a driver is told here, not there
         except FileNotFoundError as error:
             raise BadInput(f"input.uri: {uri} does not exist") from error
         if exemplar_column and not listing.cells:

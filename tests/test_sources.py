@@ -174,6 +174,12 @@ def test_a_bad_manifest_is_explained(tmp_path: Path, name: str, content: str | b
         listed(tmp_path / name)
 
 
+def test_a_scheme_without_a_driver_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.jsonl", [{"uri": "a.jpg"}, {"uri": "nosuch://bucket/b.jpg"}])
+    with pytest.raises(BadInput, match="nosuch://"):
+        listed(tmp_path / "m.jsonl")
+
+
 @pytest.mark.parametrize("uri", ["nowhere", "nowhere.csv", "nowhere.json", "nowhere/*.jpg", "nowhere.jpg"])
 def test_an_input_that_is_not_there_is_named(tmp_path: Path, uri: str) -> None:
     with pytest.raises(BadInput, match="nowhere"):
@@ -219,6 +225,8 @@ def test_images_on_the_web_are_read_one_by_one(tmp_path: Path) -> None:
             storage.read(uris(listing)[1])
         with pytest.raises(PermissionError, match="forbidden.jpg: 403"):
             storage.read(uris(listing)[2])
+        with pytest.raises(FileNotFoundError, match="not a URL"):
+            storage.read("http://")
     finally:
         server.shutdown()
         thread.join()

@@ -29,7 +29,7 @@ def output(tmp_path: Path) -> str:
     settings = run_record.label_settings(
         config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None
     )
-    record = run_record.claim(storage, uri, settings, input_root="s3://bucket")
+    record = run_record.claim(storage, uri, settings)
     images = [Listed(f"s3://bucket/{n}.jpg", 10, "e") for n in range(1, 6)]
     assert plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, 2))
     units = [

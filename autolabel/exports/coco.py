@@ -42,7 +42,7 @@ def info(output: LabelledOutput) -> dict[str, Any]:
         "date_created": record.created_at,
         "run_id": record.run_id,
         "fingerprint": record.fingerprint,
-        "input_root": record.input_root,
+        "input_root": output.plan.input_root,
     }
 
 

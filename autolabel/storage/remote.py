@@ -100,6 +100,8 @@ class RemoteStorage(Storage):
             if 400 <= error.status < 500 and error.status not in (408, 425, 429):
                 raise PermissionError(f"{uri}: {error.status} {error.message}") from error
             raise
+        except aiohttp.InvalidURL as error:
+            raise FileNotFoundError(f"{uri}: not a URL: {error}") from error
         except (TypeError, ValueError) as error:
             if type(error) not in (TypeError, ValueError):  # of a reader's own, such as pyarrow's
                 raise
