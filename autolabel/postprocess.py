@@ -4,11 +4,17 @@ Instances are taken in order of descending score; equal scores keep the order th
 they were asked, then the model's queries), so that the result is the same on every run.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from autolabel.rle import Rle, pairwise_overlap
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +52,28 @@ def select(instances: Sequence[Instance], rules: Rules) -> list[Instance]:
 
 def suppress(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
     """Greedy NMS: an instance goes if it overlaps a better one that stays by more than the limit for the two."""
-    kept: list[Instance] = []
-    for instance in ranked:
-        same = [rival for rival in kept if rival.category_id == instance.category_id]
-        others = [rival for rival in kept if rival.category_id != instance.category_id]
-        if not (
-            overlaps(instance, same, rules.nms_within, rules.metric)
-            or overlaps(instance, others, rules.nms_across, rules.metric)
-        ):
-            kept.append(instance)
-    return kept
+    boxes_xywh = np.array([instance.bbox_xywh for instance in ranked]).reshape(-1, 4)
+    areas = np.array([instance.area_px for instance in ranked])
+    categories = np.array([instance.category_id for instance in ranked])
+    within, across = (math.inf if limit is None else limit for limit in (rules.nms_within, rules.nms_across))
+    kept: list[int] = []
+    for index, instance in enumerate(ranked):
+        limits = np.where(categories[kept] == categories[index], within, across)
+        of_both = (np.maximum if rules.metric == "iou" else np.minimum)(areas[kept], areas[index])
+        # Masks overlap at most where their boxes do: few need to be looked at.
+        close = np.flatnonzero(shared_area(boxes_xywh[index], boxes_xywh[kept]) > limits * of_both.clip(min=1))
+        rivals = [ranked[kept[place]].rle for place in close]
+        if not (pairwise_overlap([instance.rle], rivals, rules.metric)[0] > limits[close]).any():
+            kept.append(index)
+    return [ranked[index] for index in kept]
 
 
-def overlaps(instance: Instance, rivals: Sequence[Instance], limit: float | None, metric: str) -> bool:
-    """Whether any rival overlaps the instance by more than the limit; without one, no mask is looked at."""
-    if limit is None or not rivals:
-        return False
-    overlap = pairwise_overlap([instance.rle], [rival.rle for rival in rivals], metric)
-    return bool((overlap > limit).any())
+def shared_area(box_xywh: Floats, boxes_xywh: Floats) -> Floats:
+    """Pixels (N,) that a box (4,) has in common with others (N, 4)."""
+    low = np.maximum(box_xywh[:2], boxes_xywh[:, :2])
+    high = np.minimum(box_xywh[:2] + box_xywh[2:], boxes_xywh[:, :2] + boxes_xywh[:, 2:])
+    shared: Floats = (high - low).clip(min=0).prod(axis=1)
+    return shared
 
 
 def cap(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:

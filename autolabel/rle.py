@@ -35,6 +35,15 @@ def encode(mask: npt.NDArray[np.bool_]) -> Rle:
     return Rle(size_hw=(height, width), counts=coded["counts"].decode("ascii"))
 
 
+def from_runs(runs: npt.NDArray[np.int64], size_hw: tuple[int, int]) -> Rle:
+    """A mask from its run lengths in column-major order, zeros first; they cover exactly this size."""
+    height, width = size_hw
+    if runs[-1] == 0:  # pycocotools writes no last run without length
+        runs = runs[:-1]
+    coded = coco.frPyObjects({"counts": runs.tolist(), "size": [height, width]}, height, width)
+    return Rle(size_hw=size_hw, counts=coded["counts"].decode("ascii"))
+
+
 def decode(rle: Rle) -> npt.NDArray[np.bool_]:
     """The mask (h, w).
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autolabel.postprocess import Instance, Rules, select
-from autolabel.rle import area, bbox_xywh, encode
+from autolabel.rle import area, bbox_xywh, encode, pairwise_overlap
 
 
 def rectangle(x0: int, x1: int, *, score: float, category: int = 1, phrase: str = "a", y1: int = 10) -> Instance:
@@ -82,3 +82,29 @@ def test_caps_keep_the_best_after_nms() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     assert select([], NMS) == []
+
+
+@pytest.mark.parametrize("metric", ["iou", "ios"])
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_the_plain_way(metric: str, seed: int) -> None:
+    """Every pair of masks compared, greedily; ellipses of two categories, many of them nearly the same."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:60, :80]
+    found = []
+    for _ in range(60):
+        cy, cx = rng.choice([15, 30, 45]) + rng.normal(0, 2), rng.choice([20, 40, 60]) + rng.normal(0, 2)
+        ry, rx = rng.uniform(3, 20, 2)
+        rle = encode(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1)
+        category, score = int(rng.integers(1, 3)), float(rng.choice([0.5, 0.6, 0.7, 0.8]))
+        shape = {"rle": rle, "area_px": area(rle), "bbox_xywh": bbox_xywh(rle)}
+        found.append(Instance(category_id=category, phrase=None, score=score, presence=1.0, **shape))
+    for within, across in ((0.7, None), (None, 0.5), (0.6, 0.8), (0.0, 0.0)):
+        expected: list[Instance] = []
+        for one in sorted(found, key=lambda instance: -instance.score):
+            limits = [within if other.category_id == one.category_id else across for other in expected]
+            overlaps = [pairwise_overlap([one.rle], [other.rle], metric)[0, 0] for other in expected]
+            if not any(limit is not None and o > limit for o, limit in zip(overlaps, limits, strict=True)):
+                expected.append(one)
+        rules = Rules(nms_within=within, nms_across=across, metric=metric)
+        assert select(found, rules) == expected
+        assert 0 < len(expected) < len(found)

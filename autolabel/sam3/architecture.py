@@ -107,13 +107,13 @@ FULL = Architecture(
 )
 
 TINY = Architecture(
-    resolution=224,
-    patch_px=14,
-    pretrained_px=112,
-    vit_width=96,
+    resolution=192,
+    patch_px=12,
+    pretrained_px=192,
+    vit_width=128,
     vit_depth=4,
     vit_heads=4,
-    vit_mlp_ratio=4.0,
+    vit_mlp_ratio=3.0,
     vit_global_blocks=(1, 3),
     window=8,
     drop_path=0.0,
@@ -124,11 +124,11 @@ TINY = Architecture(
     encoder_layers=2,
     decoder_layers=3,
     geometry_layers=1,
-    queries=30,
+    queries=36,  # starts on a grid of 6 x 6
     scoring_width=128,
     text_width=64,
     text_heads=4,
-    text_layers=2,
+    text_layers=1,
     context=16,
 )
 

@@ -6,12 +6,14 @@ its architecture exactly or is refused. Files are Meta's `sam3.pt` or safetensor
 - keys are those of the image model, alone or below `detector.`, in a `.pt` also within an entry `model`;
 - `tracker.*` and the detector's `backbone.vision_backbone.sam2_convs.*` are left out on purpose: they are the video
   tracker and the features that only it and the interactive predictor read;
-- half-precision weights are widened to the architecture's own type.
+- half-precision weights are widened to the architecture's own type;
+- the token table may be there in part: beside it, `TOKEN_IDS` names the tokens that its rows are of, and one more row,
+  the last, is that of every other token.
 """
 
 import pickle
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ __all__ = ["Checkpoint", "check", "fetch", "load", "save"]
 
 DETECTOR = "detector."
 NOT_OF_THE_IMAGE_MODEL = ("tracker.", "backbone.vision_backbone.sam2_convs.")
+TOKEN_TABLE = "backbone.language_backbone.encoder.token_embedding.weight"  # noqa: S105  # no password
+TOKEN_IDS = "backbone.language_backbone.encoder.token_embedding.ids"  # noqa: S105
 SHOWN = 3  # names of each kind in a message
 
 DTYPES = {  # by their names in safetensors; none of the others can be a weight
@@ -49,7 +53,7 @@ def check(path: Path, architecture: Architecture) -> None:
     Raises:
         CheckpointError: the file is not a checkpoint, or not one of this architecture.
     """
-    _match(_entries(path, header_only=True), architecture, path)
+    _match(_with_whole_table(_entries(path, header_only=True), _signature(architecture), path), architecture, path)
 
 
 def load(path: Path, architecture: Architecture, *, device: torch.device | str) -> Sam3Image:
@@ -60,7 +64,8 @@ def load(path: Path, architecture: Architecture, *, device: torch.device | str) 
     """
     expected = _signature(architecture)
     weights = {}
-    for name, tensor in _match(_entries(path, header_only=False), architecture, path).items():
+    entries = _entries(path, header_only=False)
+    for name, tensor in _match(_with_whole_table(entries, expected, path), architecture, path).items():
         # A copy even on the CPU: what stays mapped to the file changes, or crashes, with the file.
         weights[name] = tensor.to(device=device, dtype=expected[name].dtype, copy=True)
     if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
@@ -70,10 +75,38 @@ def load(path: Path, architecture: Architecture, *, device: torch.device | str) 
     return place(model, architecture, device=device)
 
 
-def save(model: Sam3Image, path: Path) -> None:
-    """Write a model's weights as safetensors, with the keys that Meta's image model has."""
+def save(
+    model: Sam3Image,
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    token_ids: Sequence[int] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a model's weights as safetensors, with the keys that Meta's image model has.
+
+    Args:
+        dtype: of the weights in the file; by default that of the model.
+        token_ids: keep these tokens' rows of the table alone, where all other rows are equal.
+        metadata: what the file's header says beside the names and shapes.
+
+    Raises:
+        ValueError: `token_ids` leaves out rows that are not equal.
+    """
+    weights = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    if token_ids is not None:
+        ids = torch.tensor(sorted(token_ids))
+        table = weights[TOKEN_TABLE]
+        others = torch.ones(len(table), dtype=torch.bool)
+        others[ids] = False
+        if not torch.equal(table[others], table[others][:1].expand(int(others.sum()), -1)):
+            raise ValueError("the rows of the other tokens are not equal")
+        weights |= {TOKEN_IDS: ids, TOKEN_TABLE: torch.cat([table[ids], table[others][:1]])}
     partial = path.with_name(f"{path.name}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial)
+    save_file(weights, partial, metadata=dict(metadata or {}))
     partial.replace(path)
 
 
@@ -135,6 +168,30 @@ def _torch_entries(path: Path) -> dict[str, torch.Tensor]:
     if strangers := [name for name, value in entries.items() if not isinstance(value, torch.Tensor)]:
         raise CheckpointError(f"{path}: {_some(strangers)} are no tensors")
     return entries
+
+
+def _with_whole_table(
+    entries: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path
+) -> dict[str, torch.Tensor]:
+    """The entries with every token's row, if the file holds some tokens' rows and one for all the others.
+
+    Raises:
+        CheckpointError: the rows are not of these tokens, or there are no such tokens.
+    """
+    if TOKEN_IDS not in entries or TOKEN_TABLE not in entries:
+        return entries
+    rows, n_tokens = entries[TOKEN_TABLE], len(expected[TOKEN_TABLE])
+    ids = entries[TOKEN_IDS]
+    if ids.ndim != 1 or rows.ndim != 2 or len(rows) != len(ids) + 1:
+        raise CheckpointError(
+            f"{path}: {TOKEN_TABLE} has the shape {tuple(rows.shape)} beside ids of the shape {tuple(ids.shape)}"
+        )
+    table = rows[-1:].expand(n_tokens, -1)
+    if not ids.is_meta:
+        if ids.is_floating_point() or ids.min() < 0 or ids.max() >= n_tokens or len(set(ids.tolist())) != len(ids):
+            raise CheckpointError(f"{path}: {TOKEN_IDS} are not distinct tokens of the {n_tokens} there are")
+        table = table.index_copy(0, ids.long(), rows[:-1])
+    return {name: tensor for name, tensor in entries.items() if name != TOKEN_IDS} | {TOKEN_TABLE: table}
 
 
 def _match(found: dict[str, torch.Tensor], architecture: Architecture, path: Path) -> dict[str, torch.Tensor]:

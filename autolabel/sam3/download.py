@@ -3,6 +3,7 @@
     weights/sam3.pt                       a local file, used where it lies
     s3://bucket/sam3.pt                   any fsspec URL, kept under AUTOLABEL_CACHE (~/.cache/autolabel)
     hf://owner/repo[@revision][/file]     the Hugging Face hub, kept in its own cache; the file is sam3.pt by default
+    pkg://package/file                    a file that an installed Python package ships
 
 Every version of a remote file has a place of its own, and appears there whole.
 """
@@ -14,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,8 @@ def fetch(uri: str, *, storage_options: Mapping[str, Any], sha256: str | None = 
     """
     if uri.startswith("hf://"):
         path, source = _from_hub(uri)
+    elif uri.startswith("pkg://"):
+        path, source = _from_package(uri), uri
     elif "://" in uri and not uri.startswith("file://"):
         path, source = _from_storage(uri, storage_options)
     else:
@@ -104,6 +108,18 @@ def _from_hub(uri: str) -> tuple[Path, str]:
         raise CheckpointError(f"{uri}: download failed: {error}") from error
     commit = path.parts[-1 - len(Path(file).parts)]
     return path, f"hf://{repo}@{commit}/{file}"
+
+
+def _from_package(uri: str) -> Path:
+    """The path on this machine: packages may lie elsewhere on the next one."""
+    package, _, name = uri.removeprefix("pkg://").partition("/")
+    try:
+        spec = find_spec(package) if name else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise CheckpointError(f"{uri}: expected pkg://package/file of an installed package")
+    return Path(spec.submodule_search_locations[0]) / name
 
 
 def _from_storage(uri: str, storage_options: Mapping[str, Any]) -> tuple[Path, str]:

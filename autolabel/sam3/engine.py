@@ -3,18 +3,20 @@
 Images are encoded once per batch, phrases once per engine, and any mix of (image, concept) pairs shares a decoder pass.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from autolabel.sam3.architecture import Architecture
+from autolabel.sam3.chunks import Chunks
+from autolabel.sam3.forward import Asked, Forward, Found, ImageFeatures
 from autolabel.sam3.preprocess import normalize
 from autolabel.sam3.text import VISUAL, TextCache
-from autolabel.sam3.upstream import FindStage, Prompt, Sam3Image
+from autolabel.sam3.upstream import Prompt, Sam3Image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +50,16 @@ class PairResult:
 class Engine:
     """A SAM3 ready to segment, in float32. Not thread-safe."""
 
-    def __init__(self, model: Sam3Image, architecture: Architecture, *, device: torch.device, max_pairs: int) -> None:
-        """`model` is on `device` already; `max_pairs` bounds the pairs of one decoder pass, and so its memory."""
-        self._model = model
+    def __init__(self, model: Sam3Image, architecture: Architecture, *, device: torch.device, memory_mb: int) -> None:
+        """`model` is on `device` already; `memory_mb` bounds what is computed at a time, the weights apart."""
+        self._forward = Forward(model)
         self._architecture = architecture
         self._device = device
-        self._max_pairs = max_pairs
         self._texts = TextCache(model, device=device)
+        memory = memory_mb * 1_000_000
+        self._images = Chunks(memory // image_bytes(architecture), "images")
+        self._pairs = Chunks(memory // pair_bytes(architecture), "pairs")
+        self._hits = Chunks(memory // hit_bytes(architecture), "pairs with masks")
 
     @torch.inference_mode()
     def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
@@ -62,53 +67,106 @@ class Engine:
 
         Raises:
             ValueError: pixels of another size or type, or a pair of an image that is not there.
+            torch.OutOfMemoryError: a single image with a single pair does not fit.
         """
         side = self._architecture.resolution
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (3, side, side):
             raise ValueError(f"pixels are {pixels.dtype} {tuple(pixels.shape)}, not uint8 (B, 3, {side}, {side})")
         if stray := [pair.image for pair in pairs if not 0 <= pair.image < len(pixels)]:
             raise ValueError(f"pairs of images {stray} in a batch of {len(pixels)}")
-        if not pairs:
-            return []
-        images = self._model.backbone.forward_image(normalize(pixels.to(self._device)))
-        results = []
-        for start in range(0, len(pairs), self._max_pairs):
-            results += self._decode(images, pairs[start : start + self._max_pairs])
-        return results
+        of_image: dict[int, list[int]] = {}
+        for index, pair in enumerate(pairs):
+            of_image.setdefault(pair.image, []).append(index)
 
-    def _decode(self, images: dict[str, Any], pairs: Sequence[Pair]) -> list[PairResult]:
-        """One decoder pass over pairs of encoded images."""
+        def segment_images(images: Sequence[int]) -> Iterator[tuple[int, PairResult]]:
+            features = self._forward.images(normalize(pixels[list(images)].to(self._device)))
+            place = {image: position for position, image in enumerate(images)}
+            asked = [
+                (index, replace(pairs[index], image=place[image])) for image in images for index in of_image[image]
+            ]
+            asked.sort(key=lambda item: len(item[1].boxes_cxcywh))  # those with as many boxes together: little padding
+            found = self._pairs.run([pair for _, pair in asked], partial(self._segment_pairs, features))
+            return zip([index for index, _ in asked], found, strict=True)
+
+        results = dict(self._images.run(sorted(of_image), segment_images))
+        return [results[index] for index in range(len(pairs))]
+
+    def _segment_pairs(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Iterator[PairResult]:
+        """One pass of the decoder over pairs of encoded images."""
+        asked = self._asked(features, pairs)
+        found = self._forward.find(features, asked)
+        keep = found.scores > self._tensor([pair.threshold for pair in pairs])[:, None]
+        n_kept = keep.sum(dim=1).tolist()
+        hits = [index for index, n in enumerate(n_kept) if n]
+        logits = iter(self._hits.run(hits, partial(self._masks, features, asked, found, keep, n_kept)))
+        side = 4 * self._architecture.feature_side
+        nothing = torch.empty(0, side, side)
+        for presence, best_score, scores, boxes, n in zip(
+            found.presence.tolist(),
+            found.scores.amax(dim=1).tolist(),
+            torch.split(found.scores[keep].cpu(), n_kept),
+            torch.split(found.boxes_xyxy[keep].cpu(), n_kept),
+            n_kept,
+            strict=True,
+        ):
+            yield PairResult(
+                presence=presence,
+                best_score=best_score,
+                scores=scores.numpy(),
+                boxes_xyxy=boxes.numpy(),
+                mask_logits=next(logits) if n else nothing,
+            )
+
+    def _masks(
+        self,
+        features: ImageFeatures,
+        asked: Asked,
+        found: Found,
+        keep: torch.Tensor,
+        n_kept: Sequence[int],
+        hits: Sequence[int],
+    ) -> Sequence[torch.Tensor]:
+        """Mask logits of the kept queries of some pairs, a tensor a pair."""
+        pairs = self._tensor(list(hits))
+        pair, query = keep[pairs].nonzero(as_tuple=True)
+        counts = [n_kept[index] for index in hits]
+        logits = self._forward.masks(features, asked, found, pairs=hits, queries=(pairs[pair], query), n_kept=counts)
+        return torch.split(logits.cpu(), counts)
+
+    def _asked(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Asked:
+        """Tokens of text and boxes for every pair; those without boxes share what their image has for that."""
         phrases = [VISUAL if pair.text is None else pair.text for pair in pairs]
         distinct = list(dict.fromkeys(phrases))
-        features, padding = self._texts.encode(distinct)
-        stage = FindStage(
-            img_ids=self._tensor([pair.image for pair in pairs]),
-            text_ids=self._tensor([distinct.index(phrase) for phrase in phrases]),
-            input_boxes=None,
-            input_boxes_mask=None,
-            input_boxes_label=None,
-            input_points=None,
-            input_points_mask=None,
+        text, text_padding = self._texts.encode(distinct)
+        which = self._tensor([distinct.index(phrase) for phrase in phrases])
+        images = [pair.image for pair in pairs]
+        n_boxes = [len(pair.boxes_cxcywh) for pair in pairs]
+        geometry = features.no_boxes.new_zeros(len(pairs), 1 + max(n_boxes), features.no_boxes.shape[-1])
+        geometry[:, 0] = features.no_boxes[self._tensor(images)]
+        geometry_padding = torch.ones(geometry.shape[:2], dtype=torch.bool, device=self._device)
+        geometry_padding[:, 0] = False
+        if boxed := [index for index, n in enumerate(n_boxes) if n]:
+            rows = self._tensor(boxed)
+            prompt = self._boxes([pairs[index] for index in boxed])
+            image = self._tensor([images[index] for index in boxed])
+            geometry[rows], geometry_padding[rows] = self._forward.boxes(features, image, prompt)
+        return Asked(
+            images=images,
+            tokens=torch.cat([text[which], geometry], dim=1),
+            padding=torch.cat([text_padding[which], geometry_padding], dim=1),
         )
-        out = self._model.forward_grounding(
-            backbone_out={**images, "language_features": features, "language_mask": padding},
-            find_input=stage,
-            find_target=None,
-            geometric_prompt=self._boxes(pairs),
-        )
-        return _results(out, self._tensor([pair.threshold for pair in pairs]))
 
     def _boxes(self, pairs: Sequence[Pair]) -> Prompt:
-        """The boxes of all pairs, padded on the right to the most that a pair has, which may be none."""
+        """The boxes of pairs that have some, padded on the right to the most that one has."""
         n_boxes = max(len(pair.boxes_cxcywh) for pair in pairs)
         boxes = torch.zeros(n_boxes, len(pairs), 4)
         labels = torch.zeros(n_boxes, len(pairs), dtype=torch.long)
         padding = torch.ones(len(pairs), n_boxes, dtype=torch.bool)
         for index, pair in enumerate(pairs):
-            if n := len(pair.boxes_cxcywh):
-                boxes[:n, index] = torch.tensor(pair.boxes_cxcywh)
-                labels[:n, index] = torch.tensor(pair.positive)
-                padding[index, :n] = False
+            n = len(pair.boxes_cxcywh)
+            boxes[:n, index] = torch.tensor(pair.boxes_cxcywh)
+            labels[:n, index] = torch.tensor(pair.positive)
+            padding[index, :n] = False
         return Prompt(
             box_embeddings=boxes.to(self._device),
             box_mask=padding.to(self._device),
@@ -119,22 +177,21 @@ class Engine:
         return torch.tensor(values, device=self._device)
 
 
-def _results(out: dict[str, torch.Tensor], thresholds: torch.Tensor) -> list[PairResult]:
-    """Split what the model says of P pairs and Q queries; masks of queries that are not kept stay where they are."""
-    presence = out["presence_logit_dec"].float().sigmoid()  # (P, 1)
-    scores = out["pred_logits"].float().squeeze(-1).sigmoid() * presence  # (P, Q)
-    keep = scores > thresholds[:, None]
-    n_kept = keep.sum(dim=1).tolist()
-    return [
-        PairResult(
-            presence=pair_presence, best_score=best, scores=kept.numpy(), boxes_xyxy=boxes.numpy(), mask_logits=logits
-        )
-        for pair_presence, best, kept, boxes, logits in zip(
-            presence.squeeze(1).tolist(),
-            scores.amax(dim=1).tolist(),
-            torch.split(scores[keep].cpu(), n_kept),
-            torch.split(out["pred_boxes_xyxy"][keep].float().cpu(), n_kept),
-            torch.split(out["pred_masks"][keep].float().cpu(), n_kept),
-            strict=True,
-        )
-    ]
+# Estimates, in float32, of what a pass holds at its height, by its largest tensors; halving corrects them.
+
+
+def image_bytes(a: Architecture) -> int:
+    """Of one image in the ViT: its widest layer, and attention over everything."""
+    n_cells = a.feature_side**2
+    return 4 * n_cells * int(a.vit_width * (6 + 2 * a.vit_mlp_ratio))
+
+
+def pair_bytes(a: Architecture) -> int:
+    """Of one pair in the fusion encoder and the decoder: the widest layer, and the bias of the decoder's attention."""
+    n_cells = a.feature_side**2
+    return 4 * n_cells * (8 * a.width + 2 * a.ffn_width + 3 * a.heads * (1 + a.queries))
+
+
+def hit_bytes(a: Architecture) -> int:
+    """Of one pair whose masks are made: the finest map of the pixel decoder, and the masks of all its queries."""
+    return 4 * (4 * a.feature_side) ** 2 * (4 * a.width + a.queries)

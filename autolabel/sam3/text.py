@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from autolabel.sam3.upstream import Sam3Image, SimpleTokenizer
 
@@ -49,15 +50,20 @@ class TextCache:
     def __init__(self, model: Sam3Image, *, device: torch.device) -> None:
         self._model = model
         self._device = device
-        self._encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._encoded: dict[str, torch.Tensor] = {}
 
     def encode(self, phrases: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (context, len(phrases), width) and padding mask (len(phrases), context), True where padded."""
+        """Tokens (len(phrases), T, width) of up to T tokens, and their padding (len(phrases), T), True where padded."""
         found = [self._encode(phrase) for phrase in phrases]
-        return torch.cat([features for features, _ in found], dim=1), torch.cat([mask for _, mask in found])
+        tokens = pad_sequence(found, batch_first=True)
+        lengths = torch.tensor([len(one) for one in found])
+        padding = torch.arange(tokens.shape[1])[None] >= lengths[:, None]
+        return tokens, padding.to(self._device)
 
-    def _encode(self, phrase: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def _encode(self, phrase: str) -> torch.Tensor:
+        """(T, width): start, words and end of one phrase, without the padding that Meta's encoder adds."""
         if phrase not in self._encoded:
             out = self._model.backbone.forward_text([phrase], device=self._device)
-            self._encoded[phrase] = out["language_features"], out["language_mask"]
+            n_tokens = int((~out["language_mask"][0]).sum())
+            self._encoded[phrase] = out["language_features"][:n_tokens, 0].float().clone()
         return self._encoded[phrase]

@@ -21,7 +21,14 @@ with warnings.catch_warnings():
     from sam3.model.encoder import TransformerEncoderFusion, TransformerEncoderLayer
     from sam3.model.geometry_encoders import Prompt, SequenceGeometryEncoder
     from sam3.model.maskformer_segmentation import PixelDecoder, UniversalSegmentationHead
-    from sam3.model.model_misc import MLP, DotProductScoring, MultiheadAttentionWrapper, TransformerWrapper
+    from sam3.model.model_misc import (
+        MLP,
+        DotProductScoring,
+        MultiheadAttentionWrapper,
+        TransformerWrapper,
+        gen_sineembed_for_position,
+        inverse_sigmoid,
+    )
     from sam3.model.necks import Sam3DualViTDetNeck
     from sam3.model.position_encoding import PositionEmbeddingSine
     from sam3.model.sam3_image import Sam3Image
@@ -35,7 +42,6 @@ torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = _tf32
 __all__ = [
     "MLP",
     "DotProductScoring",
-    "FindStage",
     "MultiheadAttentionWrapper",
     "PixelDecoder",
     "PositionEmbeddingSine",
@@ -54,4 +60,20 @@ __all__ = [
     "VETextEncoder",
     "ViT",
     "box_cxcywh_to_xyxy",
+    "find_stage",
+    "gen_sineembed_for_position",
+    "inverse_sigmoid",
 ]
+
+
+def find_stage(image_ids: torch.Tensor, text_ids: torch.Tensor) -> FindStage:
+    """Which image and which text each of P pairs has; boxes are passed apart, to `forward_grounding`."""
+    return FindStage(
+        img_ids=image_ids,
+        text_ids=text_ids,
+        input_boxes=None,
+        input_boxes_mask=None,
+        input_boxes_label=None,
+        input_points=None,
+        input_points_mask=None,
+    )

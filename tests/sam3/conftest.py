@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.upstream import Sam3Image
 
-SEED = 1  # finds something in every scene, but not with every prompt
+SEED = 10  # finds something in every scene, but not with every prompt
 
 
 @pytest.fixture(scope="session", autouse=True)

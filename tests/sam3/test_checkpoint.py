@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from autolabel.errors import CheckpointError
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import FULL, TINY, build, build_empty, seed_weights
-from autolabel.sam3.checkpoint import check, load, save
+from autolabel.sam3.checkpoint import TOKEN_IDS, TOKEN_TABLE, check, load, save
 from autolabel.sam3.upstream import Sam3Image
 from tests.sam3 import meta_builder
 
@@ -112,6 +112,74 @@ class TestGood:
         save(tiny, tmp_path / "tiny.safetensors")
         model = load(tmp_path / "tiny.safetensors", TINY, device="cpu")
         assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class TestPartOfTheTokenTable:
+    """Rows of some tokens, and one for all the others."""
+
+    IDS = (5, 320, 49407)
+
+    @pytest.fixture
+    def few_words(self) -> Sam3Image:
+        model = build(TINY)
+        seed_weights(model, 3)
+        with torch.no_grad():
+            table = model.get_parameter(TOKEN_TABLE)
+            others = torch.ones(len(table), dtype=torch.bool)
+            others[list(self.IDS)] = False
+            table[others] = table[0].clone()
+        return model
+
+    def test_comes_back_whole(self, few_words: Sam3Image, tmp_path: Path) -> None:
+        path = tmp_path / "few.safetensors"
+        save(few_words, path, token_ids=[49407, 5, 320], metadata={"seed": "3"})
+        with safe_open(path, "pt") as file:
+            assert file.get_slice(TOKEN_TABLE).get_shape() == [len(self.IDS) + 1, TINY.text_width]
+            assert file.metadata() == {"seed": "3"}
+        check(path, TINY)
+        assert equal(load(path, TINY, device="cpu"), few_words.state_dict())
+
+    def test_in_half_precision(self, few_words: Sam3Image, tmp_path: Path) -> None:
+        path = tmp_path / "few.safetensors"
+        save(few_words, path, token_ids=self.IDS, dtype=torch.float16)
+        assert path.stat().st_size < 5_000_000
+        loaded = load(path, TINY, device="cpu").state_dict()
+        for name, tensor in few_words.state_dict().items():
+            assert loaded[name].dtype == tensor.dtype
+            assert torch.equal(loaded[name], tensor.half().float() if tensor.is_floating_point() else tensor)
+
+    def test_rows_that_differ_are_not_thrown_away(self, tiny: Sam3Image, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="not equal"):
+            save(tiny, tmp_path / "few.safetensors", token_ids=self.IDS)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        ("ids", "reason"),
+        [
+            ([5, 320], "shape"),
+            ([[5], [320], [49407]], "shape"),
+            ([5, 5, 320], "distinct"),
+            ([5, 320, 49408], "distinct"),
+            ([-1, 5, 320], "distinct"),
+            ([5.0, 6.0, 7.0], "distinct"),
+        ],
+    )
+    def test_rows_of_no_tokens_are_refused(
+        self, ids: list[Any], reason: str, few_words: Sam3Image, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "few.safetensors"
+        save(few_words, path, token_ids=self.IDS)
+        with safe_open(path, "pt") as file:
+            entries = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        save_file(entries | {TOKEN_IDS: torch.tensor(ids)}, path)
+        with pytest.raises(CheckpointError, match=reason):
+            load(path, TINY, device="cpu")
+
+    def test_ids_without_a_table_are_unexpected(self, state: State, tmp_path: Path) -> None:
+        del state[TOKEN_TABLE]
+        save_file(state | {TOKEN_IDS: torch.tensor([5])}, tmp_path / "few.safetensors")
+        with pytest.raises(CheckpointError, match=r"missing 1 .*unexpected 1"):
+            check(tmp_path / "few.safetensors", TINY)
 
 
 class HeaderOnly:
@@ -283,10 +351,10 @@ def refused(path: Path, reason: str | None) -> None:
 
 
 def meta_stage() -> object:
-    from autolabel.sam3.upstream import FindStage
+    from autolabel.sam3.upstream import find_stage
 
     zero = torch.zeros(1, dtype=torch.long)
-    return FindStage(zero, zero, None, None, None, None, None)
+    return find_stage(zero, zero)
 
 
 def write_holes(path: Path, state: State) -> None:

@@ -287,3 +287,30 @@ class TestHub:
     def test_names_that_the_hub_never_had(self) -> None:
         with pytest.raises(CheckpointError, match="no such repository"):
             fetch("hf://o o/r--r", storage_options={})
+
+
+class TestPackage:
+    @pytest.fixture
+    def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """An importable package that ships a file."""
+        folder = tmp_path / "ships_weights" / "inner"
+        folder.mkdir(parents=True)
+        for package in (folder, folder.parent):
+            (package / "__init__.py").touch()
+        (folder / "weights.safetensors").write_bytes(b"weights")
+        monkeypatch.syspath_prepend(tmp_path)
+        return folder
+
+    def test_is_used_where_it_is_installed(self, package: Path) -> None:
+        uri = "pkg://ships_weights.inner/weights.safetensors"
+        found = fetch(uri, storage_options={}, sha256=hashlib.sha256(b"weights").hexdigest())
+        assert (found.path, found.source) == (package / "weights.safetensors", uri)
+
+    def test_a_missing_file_is_told(self, package: Path) -> None:
+        with pytest.raises(CheckpointError, match="pkg://ships_weights/weights.safetensors: there is no such file"):
+            fetch("pkg://ships_weights/weights.safetensors", storage_options={})
+
+    @pytest.mark.parametrize("uri", ["pkg://no_such_package/x", "pkg://ships_weights", "pkg:///x", "pkg://json.tool/x"])
+    def test_no_package(self, uri: str, package: Path) -> None:
+        with pytest.raises(CheckpointError, match="expected pkg://package/file of an installed package"):
+            fetch(uri, storage_options={})

@@ -1,5 +1,6 @@
 """The batched engine against Meta's own `Sam3Processor`, one image and one prompt at a time."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,14 +15,16 @@ from sam3.model.sam3_image_processor import Sam3Processor
 
 from autolabel.rle import decode
 from autolabel.sam3.architecture import TINY, build, seed_weights
-from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.sam3.engine import Engine, Pair, PairResult, pair_bytes
+from autolabel.sam3.forward import Forward
 from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize
 from autolabel.sam3.upstream import Sam3Image
+from tests.sam3 import reference
 from tests.sam3.conftest import SEED, scene
 
 CPU = torch.device("cpu")
-SIZES_HW = [(120, 200), (333, 97), (480, 640), (224, 224)]
+SIZES_HW = [(120, 200), (333, 97), (480, 640), (TINY.resolution, TINY.resolution)]
 IMAGES = [scene(index, size_hw) for index, size_hw in enumerate(SIZES_HW)]
 NEAR = (0.5, 0.4, 0.3, 0.2)
 FAR = (0.1, 0.8, 0.15, 0.3)
@@ -51,6 +54,11 @@ def pair(image: int, prompt: Prompt, threshold: float = THRESHOLD) -> Pair:
     return Pair(image=image, text=prompt.text, boxes_cxcywh=prompt.boxes, positive=prompt.positive, threshold=threshold)
 
 
+def engine(model: Sam3Image, pairs_at_once: int) -> Engine:
+    """An engine with memory for so many pairs."""
+    return Engine(model, TINY, device=CPU, memory_mb=math.ceil(pairs_at_once * pair_bytes(TINY) / 1e6))
+
+
 ALL_PAIRS = [pair(index, prompt) for prompt in PROMPTS.values() for index in range(len(IMAGES))]
 
 
@@ -61,7 +69,7 @@ def pixels() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def batched(tiny: Sam3Image, pixels: torch.Tensor) -> list[PairResult]:
-    return Engine(tiny, TINY, device=CPU, max_pairs=1000).segment(pixels, ALL_PAIRS)
+    return engine(tiny, 1000).segment(pixels, ALL_PAIRS)
 
 
 @pytest.fixture
@@ -132,37 +140,37 @@ def close(some: Sequence[PairResult], others: Sequence[PairResult]) -> None:
 def test_chunks_change_nothing(
     max_pairs: int, tiny: Sam3Image, pixels: torch.Tensor, batched: list[PairResult]
 ) -> None:
-    close(Engine(tiny, TINY, device=CPU, max_pairs=max_pairs).segment(pixels, ALL_PAIRS), batched)
+    close(engine(tiny, max_pairs).segment(pixels, ALL_PAIRS), batched)
 
 
 def test_padding_with_boxes_of_other_pairs_changes_nothing(tiny: Sam3Image, pixels: torch.Tensor) -> None:
-    engine = Engine(tiny, TINY, device=CPU, max_pairs=8)
+    tiny_engine = engine(tiny, 8)
     few = [pair(0, PROMPTS["text"]), pair(0, PROMPTS["a positive box"])]
     many = pair(1, Prompt(None, (NEAR, FAR, BESIDE) * 3, (True,) * 9))
-    close(engine.segment(pixels, [*few, many])[:2], engine.segment(pixels, few))
+    close(tiny_engine.segment(pixels, [*few, many])[:2], tiny_engine.segment(pixels, few))
 
 
 def test_results_keep_the_order_of_the_pairs(tiny: Sam3Image, pixels: torch.Tensor, batched: list[PairResult]) -> None:
     order = np.random.default_rng(0).permutation(len(ALL_PAIRS)).tolist()
-    shuffled = Engine(tiny, TINY, device=CPU, max_pairs=6).segment(pixels, [ALL_PAIRS[i] for i in order])
+    shuffled = engine(tiny, 6).segment(pixels, [ALL_PAIRS[i] for i in order])
     close(shuffled, [batched[i] for i in order])
 
 
 def test_a_label_and_a_box_count(tiny: Sam3Image, pixels: torch.Tensor) -> None:
-    engine = Engine(tiny, TINY, device=CPU, max_pairs=8)
+    tiny_engine = engine(tiny, 8)
     prompts = [
         Prompt("dog", (NEAR,), (True,)),
         Prompt("dog", (NEAR,), (False,)),
         Prompt("dog", (FAR,), (True,)),
         Prompt("dog"),
     ]
-    scores = [result.best_score for result in engine.segment(pixels, [pair(2, prompt) for prompt in prompts])]
+    scores = [result.best_score for result in tiny_engine.segment(pixels, [pair(2, prompt) for prompt in prompts])]
     assert len({round(score, 4) for score in scores}) == 4
 
 
 def test_each_pair_has_its_own_threshold(tiny: Sam3Image, pixels: torch.Tensor) -> None:
     asked = [replace(ALL_PAIRS[0], image=1, threshold=threshold) for threshold in (0.0, 0.3, 0.6, 1.0)]
-    results = Engine(tiny, TINY, device=CPU, max_pairs=8).segment(pixels, asked)
+    results = engine(tiny, 8).segment(pixels, asked)
     every = results[0].scores
     assert len(every) == TINY.queries
     for one, result in zip(asked, results, strict=True):
@@ -175,9 +183,9 @@ def test_each_pair_has_its_own_threshold(tiny: Sam3Image, pixels: torch.Tensor) 
 
 
 def test_a_score_equal_to_the_threshold_is_not_kept(tiny: Sam3Image, pixels: torch.Tensor) -> None:
-    engine = Engine(tiny, TINY, device=CPU, max_pairs=8)
-    (every,) = engine.segment(pixels, [pair(1, PROMPTS["text"], threshold=0.0)])
-    (above,) = engine.segment(pixels, [pair(1, PROMPTS["text"], threshold=float(np.median(every.scores[:-1])))])
+    tiny_engine = engine(tiny, 8)
+    (every,) = tiny_engine.segment(pixels, [pair(1, PROMPTS["text"], threshold=0.0)])
+    (above,) = tiny_engine.segment(pixels, [pair(1, PROMPTS["text"], threshold=float(np.median(every.scores[:-1])))])
     assert np.median(every.scores[:-1]) in every.scores
     assert np.array_equal(above.scores, every.scores[every.scores > np.median(every.scores[:-1])])
 
@@ -192,31 +200,136 @@ def test_types_and_shapes(batched: list[PairResult]) -> None:
         assert type(result.presence) is type(result.best_score) is float
 
 
-def counted(name: str, method: Callable[..., Any], calls: list[tuple[str, Any]]) -> Callable[..., Any]:
-    def call(first: Any, **kwargs: Any) -> Any:
-        calls.append((name, first))
-        return method(first, **kwargs)
+def random_pairs(rng: np.random.Generator, n_images: int, n_pairs: int) -> list[Pair]:
+    """Text, exemplars or both, with none to four boxes and thresholds from low to high."""
+    phrases = ["dog", "red car", "a person who rides on a brown horse", "wheel", "blue circle", "x"]
+    pairs = []
+    for _ in range(n_pairs):
+        text = str(rng.choice(phrases)) if rng.random() < 0.7 else None
+        n_boxes = int(rng.integers(0 if text else 1, 5)) if text is None or rng.random() < 0.4 else 0
+        centres, sizes = rng.uniform(0.2, 0.8, (n_boxes, 2)), rng.uniform(0.02, 0.4, (n_boxes, 2))
+        boxes = tuple((float(x), float(y), float(w), float(h)) for (x, y), (w, h) in zip(centres, sizes, strict=True))
+        prompt = Prompt(text, boxes, tuple(bool(sign) for sign in rng.random(n_boxes) < 0.7))
+        pairs.append(pair(int(rng.integers(n_images)), prompt, threshold=float(rng.uniform(0.05, 0.9))))
+    return pairs
 
-    return call
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_the_reference_path_on_random_batches(seed: int) -> None:
+    """Other weights, images, prompts and chunks every time; masks may differ by ties alone."""
+    rng = np.random.default_rng(seed)
+    model = build(TINY)
+    seed_weights(model, seed)
+    n_images = int(rng.integers(1, 5))
+    images = torch.stack([resize(scene(100 * seed + n, (200, 300)), TINY.resolution) for n in range(n_images)])
+    pairs = random_pairs(rng, n_images, 24)
+    expected = reference.segment(model, images, pairs)
+    found = engine(model, int(rng.integers(1, 30))).segment(images, pairs)
+    for asked, one, other in zip(pairs, found, expected, strict=True):
+        assert one.presence == pytest.approx(other.presence, abs=1e-4)
+        assert one.best_score == pytest.approx(other.best_score, abs=1e-4)
+        assert len(one.scores) == len(other.scores), asked
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+        np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=1e-4)
+        differs = (one.mask_logits > 0) != (other.mask_logits > 0)
+        assert (other.mask_logits[differs].abs() < 1e-3).all()
+        assert (one.mask_logits - other.mask_logits).abs().max() < 1e-2 if len(one.scores) else True
 
 
-def test_images_are_encoded_once_and_phrases_once_per_engine(
-    tiny: Sam3Image, pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+def test_out_of_memory_changes_nothing(
+    tiny: Sam3Image, pixels: torch.Tensor, batched: list[PairResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[str, Any]] = []
-    for name in ("forward_image", "forward_text"):
-        monkeypatch.setattr(tiny.backbone, name, counted(name, getattr(tiny.backbone, name), calls))
-    engine = Engine(tiny, TINY, device=CPU, max_pairs=3)
-    engine.segment(pixels, ALL_PAIRS)
-    engine.segment(pixels, ALL_PAIRS)
-    assert [name for name, _ in calls].count("forward_image") == 2
-    assert sorted(first[0] for name, first in calls if name == "forward_text") == sorted(
-        {prompt.text or "visual" for prompt in PROMPTS.values()}
-    )
+    """A device with room for one image, three pairs, or the masks of two at a time."""
+    refused: list[str] = []
+
+    def with_room_for(room: int, name: str, size: Callable[..., int]) -> None:
+        original = getattr(Forward, name)
+
+        def call(self: Forward, *args: Any, **kwargs: Any) -> Any:
+            if size(*args, **kwargs) > room:
+                refused.append(name)
+                raise torch.OutOfMemoryError
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Forward, name, call)
+
+    with_room_for(1, "images", lambda images: len(images))
+    with_room_for(3, "find", lambda features, asked: len(asked.images))
+    with_room_for(2, "masks", lambda *_, pairs, **__: len(pairs))
+    close(engine(tiny, 1000).segment(pixels, ALL_PAIRS), batched)
+    assert set(refused) == {"images", "find", "masks"}
+
+
+class TestNothingIsComputedInVain:
+    @pytest.fixture
+    def calls(self, tiny: Sam3Image, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
+        """The batch sizes that parts of the model are called with."""
+        seen: dict[str, list[int]] = {}
+
+        def watch(name: str, owner: Any, method: str, size: Callable[..., int]) -> None:
+            original = getattr(owner, method)
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                seen.setdefault(name, []).append(size(*args, **kwargs))
+                return original(*args, **kwargs)
+
+            monkeypatch.setattr(owner, method, call)
+
+        neck, head = tiny.backbone.vision_backbone, tiny.segmentation_head
+        watch("text", tiny.backbone, "forward_text", lambda texts, device: len(texts))
+        watch("trunk", neck.trunk, "forward", len)
+        watch("finer maps", neck.convs[0], "forward", len)
+        watch("unread maps", neck.convs[3], "forward", len)
+        watch("first attention", tiny.transformer.encoder.layers[0].self_attn, "forward", lambda q, *_, **__: len(q))
+        watch("second attention", tiny.transformer.encoder.layers[1].self_attn, "forward", lambda q, *_, **__: len(q))
+        watch("pixel decoder", head.pixel_decoder.norms[0], "forward", len)
+        watch("finer convolution", head.pixel_decoder.conv_layers[0], "forward", len)
+        watch("mask queries", head.mask_predictor.mask_embed, "forward", len)
+        watch("semantic", head.semantic_seg_head, "forward", len)
+        watch("scoring", tiny.dot_prod_scoring, "forward", lambda hidden, *_: len(hidden))
+        return seen
+
+    def test_images_and_phrases_once_and_masks_of_what_is_kept(
+        self, tiny: Sam3Image, pixels: torch.Tensor, calls: dict[str, list[int]]
+    ) -> None:
+        tiny_engine = engine(tiny, 1000)
+        results = tiny_engine.segment(pixels, ALL_PAIRS)
+        tiny_engine.segment(pixels, ALL_PAIRS)
+        n_kept = sum(len(result.scores) for result in results)
+        n_hit = sum(len(result.scores) > 0 for result in results)
+        assert 0 < n_hit < len(ALL_PAIRS)
+        n_phrases = len({prompt.text or "visual" for prompt in PROMPTS.values()})
+        assert calls == {
+            "text": [1] * n_phrases,
+            "trunk": [len(pixels)] * 2,
+            "first attention": [len(pixels)] * 2,
+            "second attention": [len(ALL_PAIRS)] * 2,
+            "scoring": [1] * 2,
+            "pixel decoder": [n_hit] * 2,
+            "mask queries": [n_kept] * 2,
+            "finer maps": [len(pixels)] * 2,
+            "finer convolution": [len(pixels)] * 2,
+        }
+
+    def test_where_nothing_is_found_no_mask_is_begun(
+        self, tiny: Sam3Image, pixels: torch.Tensor, calls: dict[str, list[int]]
+    ) -> None:
+        nowhere = [replace(one, threshold=0.999999) for one in ALL_PAIRS]
+        results = engine(tiny, 1000).segment(pixels, nowhere)
+        assert not any(len(result.scores) for result in results)
+        assert results[0].mask_logits.shape == (0, 4 * TINY.feature_side, 4 * TINY.feature_side)
+        assert not {"finer maps", "finer convolution", "pixel decoder", "mask queries"} & calls.keys()
+
+    def test_finer_maps_are_made_of_the_images_with_something_alone(
+        self, tiny: Sam3Image, pixels: torch.Tensor, calls: dict[str, list[int]]
+    ) -> None:
+        some = [replace(one, threshold=0.0 if one.image == 2 else 0.999999) for one in ALL_PAIRS]
+        engine(tiny, 1000).segment(pixels, some)
+        assert calls["finer maps"] == [1]
 
 
 def test_no_pairs_give_no_results(tiny: Sam3Image, pixels: torch.Tensor) -> None:
-    assert Engine(tiny, TINY, device=CPU, max_pairs=4).segment(pixels, []) == []
+    assert engine(tiny, 4).segment(pixels, []) == []
 
 
 @pytest.mark.parametrize(
@@ -229,13 +342,13 @@ def test_no_pairs_give_no_results(tiny: Sam3Image, pixels: torch.Tensor) -> None
 )
 def test_other_pixels_are_refused(tiny: Sam3Image, wrong: torch.Tensor, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        Engine(tiny, TINY, device=CPU, max_pairs=4).segment(wrong, [pair(0, PROMPTS["text"])])
+        engine(tiny, 4).segment(wrong, [pair(0, PROMPTS["text"])])
 
 
 @pytest.mark.parametrize("image", [-1, 4])
 def test_pairs_of_no_image_are_refused(image: int, tiny: Sam3Image, pixels: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="batch of 4"):
-        Engine(tiny, TINY, device=CPU, max_pairs=4).segment(pixels, [pair(image, PROMPTS["text"])])
+        engine(tiny, 4).segment(pixels, [pair(image, PROMPTS["text"])])
 
 
 @pytest.mark.parametrize("prompt", [Prompt(None), Prompt("dog", (NEAR,)), Prompt("dog", (), (True,))])

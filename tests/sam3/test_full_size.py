@@ -19,7 +19,7 @@ def test_a_photo_through_the_full_size(photos: Path) -> None:
     rgb = np.array(Image.open(photos / "truck.jpg").convert("RGB"))
     model = build(FULL)
     seed_weights(model, 0)
-    engine = Engine(model, FULL, device=torch.device("cpu"), max_pairs=2)
+    engine = Engine(model, FULL, device=torch.device("cpu"), memory_mb=500)
     box = ((0.5, 0.5, 0.4, 0.4),)
     pairs = [
         Pair(image=0, text="truck", threshold=0.0),

@@ -68,11 +68,11 @@ def test_each_phrase_is_encoded_once_and_alike_in_any_company(tiny: Sam3Image, m
 
     monkeypatch.setattr(tiny.backbone, "forward_text", counted)
     cache = TextCache(tiny, device=torch.device("cpu"))
-    features, padding = cache.encode(["red car", "dog", "red car"])
+    tokens, padding = cache.encode(["red car", "dog", "red car"])
     again, _ = cache.encode(["dog"])
     assert asked == ["red car", "dog"]
-    assert features.shape == (TINY.context, 3, TINY.width)
-    assert padding.shape == (3, TINY.context)
+    assert tokens.shape == (3, 4, TINY.width)
     assert (~padding).sum(dim=1).tolist() == [4, 3, 4]
-    assert torch.equal(features[:, 1:2], again)
-    assert torch.equal(features[:, 0], features[:, 2])
+    assert torch.equal(tokens[1:2, :3], again)
+    assert torch.equal(tokens[0], tokens[2])
+    assert not tokens[1, 3].any()
