@@ -7,12 +7,14 @@ PYTEST_ARGS ?=
 
 demo: .venv/ready
 	rm -rf demo
-	$(BIN)/python -m autolabel.demo demo/photos
-	$(BIN)/autolabel label input.uri=demo/photos output.uri=demo/labels
+	$(BIN)/python -m autolabel.demo draw demo
+	$(BIN)/autolabel label input.uri=demo/images output.uri=demo/labels \
+	    exemplars.uri=demo/exemplars.json exemplars.use_text=false
 	$(BIN)/autolabel verify output.uri=demo/labels
 	$(BIN)/autolabel export output.uri=demo/labels
+	$(BIN)/python -m autolabel.demo sheet demo
 	@echo
-	@echo "The images are in demo/photos, the labels in demo/labels:"
+	@echo "Look at demo/contact_sheet.png first: what was found in the images of demo/images. The labels:"
 	@echo "  demo/labels/labels/*.parquet        a row per image, masks as RLE"
 	@echo "  demo/labels/coco/annotations.json   the same for COCO's readers"
 

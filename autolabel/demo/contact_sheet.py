@@ -1,0 +1,93 @@
+"""A picture of what was found: a row per image, a column per category, from the COCO export of an output."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from autolabel.rle import Rle, decode
+
+TILE_WH = (252, 204)  # pixels; images keep their proportions inside
+GAP, HEADING = 10, 46
+PAPER, INK, FAINT = (250, 249, 246), (30, 32, 38), (120, 122, 128)
+TINTS = ((230, 57, 70), (29, 120, 220), (20, 150, 100), (240, 140, 0), (130, 60, 200), (0, 150, 170))
+DIMMED = 0.4  # of what was not found
+BOX = (0, 220, 90)
+
+
+def draw_sheet(
+    output: Path,
+    images: Path,
+    *,
+    headings: Mapping[str, str],
+    boxes_xywh: Mapping[tuple[str, str], Sequence[float]],
+    rows: int,
+) -> Image.Image:
+    """The first `rows` images of an exported output, each alone and under each category.
+
+    Args:
+        images: the folder that the export's file names start from.
+        headings: a second line under a category's name.
+        boxes_xywh: exemplar boxes to draw, by file name and category.
+    """
+    coco = orjson.loads((output / "coco" / "annotations.json").read_bytes())
+    found: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
+    for annotation in coco["annotations"]:
+        found[annotation["image_id"], annotation["category_id"]].append(annotation)
+    shown = coco["images"][:rows]
+    width, height = TILE_WH
+    n_columns = 1 + len(coco["categories"])
+    size = n_columns * (width + GAP) + GAP, HEADING + len(shown) * (height + GAP) + GAP
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    titles = [("image", "as it was read")] + [
+        (one["name"], headings.get(one["name"], "")) for one in coco["categories"]
+    ]
+    for column, (title, line) in enumerate(titles):
+        left = GAP + column * (width + GAP)
+        draw.text((left, 8), title, fill=INK, font=ImageFont.load_default(16))
+        draw.text((left, 28), line, fill=FAINT, font=ImageFont.load_default(12))
+    for row, image in enumerate(shown):
+        with Image.open(images / image["file_name"]) as opened:
+            rgb = np.asarray(opened.convert("RGB"))
+        top = HEADING + row * (height + GAP)
+        _paste(sheet, Image.fromarray(rgb), (GAP, top), caption=image["file_name"])
+        for column, category in enumerate(coco["categories"], start=1):
+            annotations = found[image["id"], category["id"]]
+            tile = Image.fromarray(_highlighted(rgb, annotations))
+            if box := boxes_xywh.get((image["file_name"], category["name"])):
+                x, y, w, h = box
+                line_px = max(2, tile.width // 120)
+                ImageDraw.Draw(tile).rectangle((x, y, x + w, y + h), outline=BOX, width=line_px)
+            scores = ", ".join(f"{annotation['score']:.2f}" for annotation in annotations[:5])
+            more = ", ..." if len(annotations) > 5 else ""
+            caption = f"{len(annotations)} found: {scores}{more}" if annotations else "nothing found"
+            _paste(sheet, tile, (GAP + column * (width + GAP), top), caption=caption)
+    return sheet
+
+
+def _highlighted(rgb: npt.NDArray[np.uint8], annotations: Sequence[dict[str, Any]]) -> npt.NDArray[np.uint8]:
+    """The picture in grey, with each instance in its own colours, tinted and outlined."""
+    grey = rgb.mean(axis=2, keepdims=True)
+    shown = np.repeat(grey * DIMMED + 255 * 0.25 * DIMMED, 3, axis=2)
+    for number, annotation in enumerate(annotations):
+        height, width = annotation["segmentation"]["size"]
+        mask = decode(Rle(size_hw=(height, width), counts=annotation["segmentation"]["counts"]))
+        tint = np.array(TINTS[number % len(TINTS)])
+        shown[mask] = 0.75 * rgb[mask] + 0.25 * tint
+        edge_px = 2 * (max(height, width) // 250) + 3
+        grown = Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(edge_px))
+        shown[(np.asarray(grown) > 0) & ~mask] = tint
+    return np.clip(shown, 0, 255).astype(np.uint8)
+
+
+def _paste(sheet: Image.Image, tile: Image.Image, left_top: tuple[int, int], *, caption: str) -> None:
+    (left, top), (width, height) = left_top, TILE_WH
+    tile.thumbnail((width, height - 18), Image.Resampling.LANCZOS)
+    sheet.paste(tile, (left, top))
+    ImageDraw.Draw(sheet).text((left, top + tile.height + 2), caption, fill=INK, font=ImageFont.load_default(12))

@@ -1,0 +1,1 @@
+"""How the demo model learns: prompts about scenes, the first weights, the forward pass and its losses."""
