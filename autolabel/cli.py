@@ -1,28 +1,35 @@
 """`autolabel <command> [hydra overrides]`: exit code 0 done, 1 failed, 2 bad configuration or input, 3 refused."""
 
+import io
 import logging
 import os
+import shlex
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from autolabel.config import COMMANDS, conf_dir, expand_prompts, explained, register_schemas, to_settings
 from autolabel.errors import AutolabelError
+from autolabel.interruption import interruptible
+from autolabel.redaction import redacted, redacted_override
 
 BAD_CONFIGURATION = 2
 
 USAGE = """\
 usage: autolabel <command> [key=value ...]
 
-  label    label the images of input.uri with the concepts of prompts, into output.uri
-  verify   check every promise about the labels in output.uri
-  export   write the labels in output.uri in another format
+  label        label the images of input.uri with the concepts of prompts, into output.uri
+  verify       check every promise about the labels in output.uri
+  export       write the labels in output.uri in another format
+  demo-scenes  draw images to try it on, with their ground truth, into output.uri
 
 for example: autolabel label input.uri=photos output.uri=labels 'prompts=[person, red car]' model=sam3
 
@@ -63,7 +70,19 @@ def export(settings: Any) -> int:
     return 0
 
 
-RUN: dict[str, Callable[[Any], int]] = {"label": label, "verify": verify, "export": export}
+def demo_scenes(settings: Any) -> int:
+    from autolabel.demo.ground_truth import demo_scenes as run
+
+    print(run(settings))
+    return 0
+
+
+RUN: dict[str, Callable[[Any], int]] = {
+    "label": label,
+    "verify": verify,
+    "export": export,
+    "demo-scenes": demo_scenes,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,7 +110,9 @@ def run_command(command: str, overrides: list[str]) -> int:
         nonlocal code
         code = 1  # what a traceback, which Hydra prints, ends with
         try:
-            code = RUN[command](to_settings(composed))
+            settings = to_settings(composed)
+            with interruptible(farewell):
+                code = RUN[command](settings)
         except AutolabelError as error:
             print(f"autolabel {command}: {error}", file=sys.stderr)
             code = error.exit_code
@@ -103,17 +124,35 @@ def run_command(command: str, overrides: list[str]) -> int:
             print(f"autolabel {command}: {error}", file=sys.stderr)
             code = BAD_CONFIGURATION
         except KeyboardInterrupt:
-            print(f"autolabel {command}: interrupted; the same command goes on from here", file=sys.stderr)
             code = 1
+
+    def farewell() -> None:
+        again = shlex.join(["autolabel", command, *map(redacted_override, overrides)])
+        print(f"autolabel {command}: interrupted; this goes on from here:\n{again}", file=sys.stderr, flush=True)
 
     register_schemas()
     sys.argv = [f"autolabel {command}", *expand_prompts(overrides)]
+    shows_configuration = any(override.startswith(("--cfg", "-c")) for override in overrides)
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
+        with redacted_stdout() if shows_configuration else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
     except SystemExit as stopped:  # Hydra has said what is wrong with the overrides, or printed what it was asked for
         if code is None:
             return BAD_CONFIGURATION if stopped.code else 0
     return code or 0
+
+
+@contextmanager
+def redacted_stdout() -> Iterator[None]:
+    """The YAML that Hydra prints of a configuration, without the secrets in it."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        if printed.getvalue():
+            settings = redacted(yaml.safe_load(printed.getvalue()))
+            print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
 
 
 def help_text(command: str) -> str:

@@ -16,6 +16,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from autolabel.errors import BadInput
+from autolabel.redaction import has_password
+
+NO_PASSWORDS = "holds a password, which would be written wherever the URL is; give it by the environment"
 
 
 def key(default: Any, sentence: str) -> Any:
@@ -70,10 +73,11 @@ class ExemplarsConfig:
 class ModelConfig:
     architecture: str = key("tiny", "Which SAM3 to build: full (Meta's sizes) or tiny (the demo's).")
     checkpoint: str | None = key(
-        None, "Path, fsspec URL or hf://owner/repo[@revision] of the weights; null takes seeded ones."
+        None, "Path, fsspec URL, hf://owner/repo[@revision] or pkg://package/file of the weights; null: seeded ones."
     )
     sha256: str | None = key(None, "Refuse a checkpoint with another sha256.")
     seed: int | None = key(None, "Random weights by this seed, for tests and demos; only without a checkpoint.")
+    precision: str = key("float32", "What most of the model works in: float32, or bfloat16 as Meta runs it on GPUs.")
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the checkpoint.")
 
 
@@ -107,12 +111,15 @@ class ClusterConfig:
         None, "CPUs of an actor; null means 1 beside a GPU, else all but one of the largest node's."
     )
     start_timeout_s: float = key(600.0, "End the job if no labelling actor has started by then.")
+    stall_timeout_s: float = key(1800.0, "End the job if for so long no image has left the model, nor a unit ended.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
     images: int = key(4, "Images of one forward pass.")
-    pairs: int = key(32, "Image-prompt pairs of one decoder pass.")
+    memory_mb: int | None = key(
+        None, "Megabytes that the model may use beside its weights; null: most of what a GPU has free, 200 on a CPU."
+    )
     load_threads: int = key(16, "Threads of an actor that fetch and decode ahead of the model.")
     prefetch_mb: int = key(256, "Megabytes of images that an actor holds ahead of the model, per unit in hand.")
 
@@ -151,7 +158,21 @@ class ExportConfig:
     format: str = key("coco", "Which export to write.")
 
 
-COMMANDS: dict[str, type] = {"label": LabelConfig, "verify": VerifyConfig, "export": ExportConfig}
+@dataclass(frozen=True, kw_only=True)
+class DemoScenesConfig:
+    """Settings of `autolabel demo-scenes`."""
+
+    output: OutputConfig = field(default_factory=OutputConfig)
+    count: int = key(200, "How many scenes to draw.")
+    seed: int = key(7, "Which series of scenes; 1 is what the demo model was trained on, 2 what it was validated on.")
+
+
+COMMANDS: dict[str, type] = {
+    "label": LabelConfig,
+    "verify": VerifyConfig,
+    "export": ExportConfig,
+    "demo-scenes": DemoScenesConfig,
+}
 
 
 def conf_dir() -> Path:
@@ -244,11 +265,26 @@ def problems_of(settings: Any) -> Iterator[str]:
     """What is wrong with a command's settings, beyond their types, a line each."""
     if not settings.output.uri:
         yield "output.uri: required, for example output.uri=labels or output.uri=s3://bucket/labels"
+    if has_password(settings.output.uri):
+        yield f"output.uri: {NO_PASSWORDS}"
     if isinstance(settings, LabelConfig):
         yield from label_problems(settings)
+    if isinstance(settings, DemoScenesConfig):
+        for name, number, least in (("count", settings.count, 1), ("seed", settings.seed, 0)):
+            if number < least:
+                yield f"{name}: {number} is less than {least}"
 
 
 def label_problems(config: LabelConfig) -> Iterator[str]:
+    for name, uri in (
+        ("input.uri", config.input.uri),
+        ("input.image_root", config.input.image_root),
+        ("prompts.uri", config.prompts.uri),
+        ("exemplars.uri", config.exemplars.uri),
+        ("model.checkpoint", config.model.checkpoint),
+    ):
+        if uri is not None and has_password(uri):
+            yield f"{name}: {NO_PASSWORDS}"
     if not config.input.uri:
         yield "input.uri: required, for example input.uri=photos or input.uri=s3://bucket/photos"
     if not config.input.suffixes:
@@ -262,6 +298,7 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
     for name, value, choices in (
         ("exemplars.box_format", config.exemplars.box_format, ("xywh", "xyxy", "cxcywh")),
         ("model.architecture", config.model.architecture, ("full", "tiny")),
+        ("model.precision", config.model.precision, ("float32", "bfloat16")),
         ("nms.metric", config.nms.metric, ("iou", "ios")),
     ):
         if value not in choices:
@@ -282,7 +319,7 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
         ("cluster.min_actors", cluster.min_actors),
         ("cluster.max_actors", cluster.max_actors),
         ("batch.images", batch.images),
-        ("batch.pairs", batch.pairs),
+        ("batch.memory_mb", batch.memory_mb),
         ("batch.load_threads", batch.load_threads),
         ("batch.prefetch_mb", batch.prefetch_mb),
     ):
@@ -297,8 +334,12 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
     for name, amount in (("gpus_per_actor", cluster.gpus_per_actor), ("cpus_per_actor", cluster.cpus_per_actor)):
         if amount is not None and not (math.isfinite(amount) and amount >= 0):
             yield f"cluster.{name}: {amount} is not a number of at least 0"
-    if not cluster.start_timeout_s > 0:
-        yield f"cluster.start_timeout_s: {cluster.start_timeout_s} is not positive"
+    for name, seconds in (
+        ("start_timeout_s", cluster.start_timeout_s),
+        ("stall_timeout_s", cluster.stall_timeout_s),
+    ):
+        if not seconds > 0:
+            yield f"cluster.{name}: {seconds} is not positive"
 
 
 def explained(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -4,7 +4,7 @@ Exceptions
     AutolabelError                exit code 1
     ├── BadInput                  exit code 2: settings, prompts or inputs, all problems at once
     │   └── CheckpointError       exit code 2: a checkpoint that is missing, gated, broken or another model's
-    ├── Refused                   exit code 3: the output belongs to a job that was asked for something else
+    ├── Refused                   exit code 3: the output is of a job with other settings, or in another run's hands
     ├── StorageError              exit code 1: a storage that still fails after all retries
     └── JobFailed                 exit code 1: the pipeline ended before every unit was done
     RejectedImage                 never leaves a job: it becomes that image's row
@@ -40,7 +40,7 @@ class CheckpointError(BadInput):
 
 
 class Refused(AutolabelError):
-    """The output holds a job with other settings; the message names the fields that differ."""
+    """The output holds a job with other settings, or another run holds the output; the message says which."""
 
     exit_code = 3
 
@@ -61,6 +61,7 @@ class RejectCode(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"  # an image format that is not read here
     TRUNCATED = "truncated"  # the file ends before the image does
     CORRUPT = "corrupt"  # the decoder refuses the content
+    DECODER_DIED = "decoder_died"  # decoding it crashed, or took more memory than there was
     TOO_MANY_PIXELS = "too_many_pixels"  # over `image.max_pixels`, known before decoding
     MISSING = "missing"  # listed, but no longer there
     CHANGED = "changed"  # another size, etag or mtime than the plan's

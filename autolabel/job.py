@@ -2,25 +2,26 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from autolabel import exemplars, labels, ontology, pipeline, plan, run_record
+from autolabel import exemplars, labels, lease, ontology, pipeline, plan, run_record
 from autolabel.concepts import ImageExemplars
 from autolabel.config import LabelConfig
 from autolabel.errors import BadInput, JobFailed, RejectCode, RejectedImage
 from autolabel.images import probe_size
-from autolabel.labeler import LabelJob
+from autolabel.labeler import LabelJob, load_engine
 from autolabel.labels import Summary
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan
 from autolabel.progress import Progress, closing_text
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES
+from autolabel.sam3.engine import Engine
 from autolabel.sam3.text import count_tokens
 from autolabel.sources import Listing, absolute, full_uri, list_images
 from autolabel.storage import Storage, check_output, join, open_storage
@@ -30,8 +31,10 @@ READ_THREADS = 16
 log = logging.getLogger("autolabel")
 
 
-def label(config: LabelConfig) -> str:
+def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_engine) -> str:
     """Run the job to its end, from wherever an earlier run left it; the text to close with.
+
+    `load` makes the model in each actor; benchmarks pass one that costs nothing.
 
     Raises:
         BadInput, Refused, StorageError, JobFailed: see autolabel.errors.
@@ -53,10 +56,6 @@ def label(config: LabelConfig) -> str:
     )
     contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
     record = run_record.claim(output, output_uri, settings)
-    if contents is not None:
-        plan.seal(output, output_uri, contents)
-    elif sealed and sealed.unit_size != config.output.unit_size:
-        log.warning("output.unit_size: the plan is sealed with %d", sealed.unit_size)
     job = LabelJob(
         config=config,
         output_uri=output_uri,
@@ -64,7 +63,12 @@ def label(config: LabelConfig) -> str:
         fingerprint=record.fingerprint,
         checkpoint_sha256=weights_sha256,
     )
-    summary = label_missing(job, Plan(output, output_uri), output)
+    with lease.held(output, output_uri) as held:
+        if contents is not None:
+            plan.seal(output, output_uri, contents)
+        elif sealed and sealed.unit_size != config.output.unit_size:
+            log.warning("output.unit_size: the plan is sealed with %d", sealed.unit_size)
+        summary = label_missing(job, Plan(output, output_uri), output, held, load)
     return f"{closing_text(summary, concepts)}\nlabels in {join(output_uri, labels.FOLDER)}"
 
 
@@ -215,7 +219,9 @@ def exemplars_sha256(config: LabelConfig) -> str | None:
     return hashlib.sha256(open_storage(uri, config.input.storage_options).read(full_uri(uri))).hexdigest()
 
 
-def label_missing(job: LabelJob, sealed: Plan, output: Storage) -> Summary:
+def label_missing(
+    job: LabelJob, sealed: Plan, output: Storage, held: lease.Lease, load: Callable[[LabelJob], Engine]
+) -> Summary:
     """Label the units that have no file yet; the counts of the whole output.
 
     Raises:
@@ -231,8 +237,11 @@ def label_missing(job: LabelJob, sealed: Plan, output: Storage) -> Summary:
         with pipeline.connected(job.config.cluster):
             tally = pipeline.Tally()
             progress = Progress(n_images=sealed.n_images, n_done_before=n_done_before, in_hand=tally.images)
-            with progress, closing(pipeline.label_units(job, sorted(missing), tally)) as reports:
+            watched = pipeline.watched(tally, job.config.cluster.stall_timeout_s)
+            units = pipeline.label_units(job, sorted(missing), tally, load=load)
+            with progress, watched, closing(units) as reports:
                 for report in reports:
+                    held.check()
                     progress.add(report.summary)
                     missing.discard(report.unit)
         summary.add(progress.summary)

@@ -10,7 +10,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -22,15 +23,19 @@ from autolabel.loading import Frame, LoadedImage, Rejection, ahead, load
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan, PlannedImage
 from autolabel.postprocess import Instance, Rules, select
+from autolabel.quarantine import Quarantine
 from autolabel.rle import area, bbox_xywh
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES, build
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.masks import logits_to_rles
+from autolabel.sam3.precision import PRECISIONS, narrow
 from autolabel.sam3.seeding import seed_weights
 from autolabel.storage import open_storage
 
 BATCHES_BEHIND = 4  # of which mask logits are kept until they are RLE
+GPU_SHARE = 0.7  # of the memory that the weights leave free; the rest is for what the estimates leave out
+CPU_MEMORY_MB = 200
 UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
 
 
@@ -95,16 +100,20 @@ class Labeler:
             c.id: config.threshold if c.threshold is None else c.threshold for c in job.ontology.categories
         }
 
-    def label_unit(self, unit: int, *, looked_at: Callable[[int], object] = lambda n_images: None) -> UnitReport:
+    def label_unit(
+        self, unit: int, *, looked_at: Callable[[int], object] = lambda n_images: None, careful: bool = False
+    ) -> UnitReport:
         """Label the images of a unit and create its file; a unit whose file is there already is left alone.
 
-        `looked_at` is told of images as they leave the model.
+        `looked_at` is told of images as they leave the model. `careful` decodes in quarantine: an earlier attempt at
+        this unit ended its process.
         """
         watch = Stopwatch()
         try:
             self._output.stat(unit_uri(self._job.output_uri, unit))
         except (FileNotFoundError, NotADirectoryError):
-            rows = list(self._label(self._plan.unit(unit), watch, looked_at))
+            with Quarantine() if careful else nullcontext(self._decoding) as decoders:
+                rows = list(self._label(self._plan.unit(unit), watch, looked_at, decoders))
             write_unit(self._output, self._job.output_uri, unit, rows, self._metadata)
             summary = Summary.of(rows)
         else:  # a lost answer: an earlier attempt of this run has done it
@@ -120,12 +129,16 @@ class Labeler:
         )
 
     def _label(
-        self, planned: Sequence[PlannedImage], watch: Stopwatch, looked_at: Callable[[int], object]
+        self,
+        planned: Sequence[PlannedImage],
+        watch: Stopwatch,
+        looked_at: Callable[[int], object],
+        decoders: Executor,
     ) -> Iterator[ImageLabels]:
         """Rows in plan order."""
         rows: dict[int, Future[ImageLabels] | ImageLabels] = {}
         batch: list[tuple[PlannedImage, LoadedImage]] = []
-        for image, loaded in self._loaded(planned, watch):
+        for image, loaded in self._loaded(planned, watch, decoders):
             if isinstance(loaded, Rejection):
                 rows[image.image_id] = rejected(image, loaded)
                 looked_at(1)
@@ -143,7 +156,7 @@ class Labeler:
             yield row.result() if isinstance(row, Future) else row
 
     def _loaded(
-        self, planned: Sequence[PlannedImage], watch: Stopwatch
+        self, planned: Sequence[PlannedImage], watch: Stopwatch, decoders: Executor
     ) -> Iterator[tuple[PlannedImage, LoadedImage | Rejection]]:
         """The images in order, fetched and decoded ahead within the budget in bytes."""
         config = self._job.config
@@ -153,7 +166,7 @@ class Labeler:
             lambda image: load(
                 image,
                 storage=open_storage(image.uri, config.input.storage_options),
-                decoders=self._decoding,
+                decoders=decoders,
                 config=config,
                 side_px=side_px,
             ),
@@ -215,7 +228,11 @@ def load_engine(job: LabelJob) -> Engine:
             config.checkpoint, storage_options=config.storage_options, sha256=job.checkpoint_sha256
         )
         model = checkpoint.load(found.path, architecture, device=device)
-    return Engine(model, architecture, device=device, max_pairs=job.config.batch.pairs)
+    narrow(model, PRECISIONS[config.precision])
+    memory_mb = job.config.batch.memory_mb
+    if memory_mb is None:
+        memory_mb = int(torch.cuda.mem_get_info()[0] * GPU_SHARE / 1e6) if device.type == "cuda" else CPU_MEMORY_MB
+    return Engine(model, architecture, device=device, memory_mb=memory_mb)
 
 
 def pair(index: int, concept: Concept, threshold: float) -> Pair:

@@ -7,7 +7,7 @@ the image.
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -81,7 +81,7 @@ def ahead(
 
 
 def load(
-    image: PlannedImage, *, storage: Storage, decoders: ThreadPoolExecutor, config: LabelConfig, side_px: int
+    image: PlannedImage, *, storage: Storage, decoders: Executor, config: LabelConfig, side_px: int
 ) -> LoadedImage | Rejection:
     """Fetch, decode and resize one image; what is wrong with the image itself becomes its rejection.
 
@@ -95,6 +95,8 @@ def load(
         return decoders.submit(prepare, image, data, sha256, config=config, side_px=side_px).result()
     except RejectedImage as error:
         return Rejection(code=error.code, detail=error.detail, sha256=sha256)
+    except MemoryError:
+        return Rejection(code=RejectCode.DECODER_DIED, detail="decoding it took too much memory", sha256=sha256)
 
 
 def prepare(image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfig, side_px: int) -> LoadedImage:

@@ -5,13 +5,16 @@ it creates once makes the repetition harmless. Image bytes never enter the objec
 two units in hand each (measured against fetch tasks ahead of the actors: see jobs/README.md).
 """
 
+import _thread
 import logging
 import pickle
+import threading
+import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 import ray
@@ -21,19 +24,25 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from autolabel.config import ClusterConfig
 from autolabel.errors import AutolabelError, BadInput, JobFailed, StorageError
+from autolabel.interruption import keeping_sigterm
 from autolabel.labeler import Labeler, LabelJob, UnitReport, load_engine
+from autolabel.sam3.engine import Engine
 
+Answer = TypeVar("Answer")
+
+LOOK_EVERY_S = 10.0
 UNITS_IN_HAND = 2  # one in the model, one being fetched or written
 
 
 class UnitActor:
     """An actor of the pool. What goes wrong inside is its answer, not its death: Ray would restart it for ever."""
 
-    def __init__(self, job: LabelJob, tally: Any) -> None:
+    def __init__(self, job: LabelJob, tally: Any, load: Callable[[LabelJob], Engine]) -> None:
         self._tally = tally
+        tally.join.remote(ray.get_runtime_context().current_actor)
         self._labeler: Labeler | AutolabelError
         try:
-            self._labeler = Labeler(job, load_engine(job))
+            self._labeler = Labeler(job, load(job))
         except AutolabelError as error:
             self._labeler = error
         except OSError as error:
@@ -47,7 +56,9 @@ class UnitActor:
         if isinstance(self._labeler, AutolabelError):
             return self._labeler
         try:
-            return self._labeler.label_unit(unit, looked_at=partial(self._tally.add.remote, unit))
+            n_died = self._n_died(unit)
+            looked_at = partial(self._tally.add.remote, unit)
+            return self._labeler.label_unit(unit, looked_at=looked_at, careful=n_died > 0)
         except AutolabelError as error:
             return error
         except OSError as error:
@@ -55,32 +66,107 @@ class UnitActor:
         finally:
             self._tally.end.remote(unit)
 
+    def _n_died(self, unit: int) -> int:
+        """Attempts at the unit that ended their process; none that are known of where the tally's own node is gone."""
+        try:
+            return cast(int, ray.get(self._tally.begin.remote(unit), timeout=10))
+        except RayError:
+            return 0
+
 
 class Tally:
-    """Images that have left the model in units that are not done: for the progress bar, and for nothing else."""
+    """What the units in hand are at, as their actors tell it."""
 
     def __init__(self) -> None:
         self.actor: Any = ray.remote(num_cpus=0)(_Counts).remote()
 
     def images(self) -> int:
+        """That have left the model in units that are not done."""
+        return self._ask("n_images", 0)
+
+    def standstill(self) -> tuple[float, list[int]]:
+        """Seconds since anything happened, and the units in hand."""
+        return self._ask("standstill", (0.0, []))
+
+    def end_actors(self) -> None:
+        """At once, whatever they are at: one that is stuck would never end by itself."""
+        actors: list[Any] = self._ask("actors", [])
+        for actor in actors:
+            ray.kill(actor)
+
+    def _ask(self, what: str, unknown: Answer) -> Answer:
         try:
-            return cast(int, ray.get(self.actor.total.remote(), timeout=1))
+            return cast(Answer, ray.get(getattr(self.actor, what).remote(), timeout=1))
         except RayError:  # a progress bar is not worth a job
-            return 0
+            return unknown
 
 
 class _Counts:
     def __init__(self) -> None:
         self._of_unit: Counter[int] = Counter()
+        self._begun: Counter[int] = Counter()
+        self._actors: list[Any] = []
+        self._moved_at = time.monotonic()
+
+    def join(self, actor: Any) -> None:
+        self._actors.append(actor)
+
+    def actors(self) -> list[Any]:
+        return self._actors
+
+    def begin(self, unit: int) -> int:
+        """How many attempts at the unit began and did not end: their process died."""
+        self._moved_at = time.monotonic()
+        self._begun[unit] += 1
+        self._of_unit.pop(unit, None)
+        return self._begun[unit] - 1
 
     def add(self, unit: int, n_images: int) -> None:
+        self._moved_at = time.monotonic()
         self._of_unit[unit] += n_images
 
     def end(self, unit: int) -> None:
+        self._moved_at = time.monotonic()
         self._of_unit.pop(unit, None)
+        self._begun.pop(unit, None)
 
-    def total(self) -> int:
+    def n_images(self) -> int:
         return self._of_unit.total()
+
+    def standstill(self) -> tuple[float, list[int]]:
+        return time.monotonic() - self._moved_at, sorted(self._begun)
+
+
+@contextmanager
+def watched(tally: Tally, timeout_s: float) -> Iterator[None]:
+    """End the block if for `timeout_s` no image leaves a model and no unit begins or ends: something is stuck.
+
+    Only in the main thread, which alone can be interrupted.
+
+    Raises:
+        JobFailed: with the units that were in hand.
+    """
+    ended, stalled = threading.Event(), []
+
+    def look() -> None:
+        while not ended.wait(min(LOOK_EVERY_S, timeout_s / 4)):
+            seconds, units = tally.standstill()
+            if seconds > timeout_s:
+                stalled.append(f"nothing has happened for {seconds:.0f} s; units in hand: {units or 'none'}")
+                _thread.interrupt_main()
+                return
+
+    if threading.current_thread() is threading.main_thread():
+        threading.Thread(target=look, name="watch", daemon=True).start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if stalled:
+            tally.end_actors()
+            raise JobFailed(stalled[0]) from None
+        raise
+    finally:
+        ended.set()
 
 
 @contextmanager
@@ -93,7 +179,8 @@ def connected(cluster: ClusterConfig) -> Iterator[None]:
         yield
         return
     try:
-        ray.init(address=cluster.address, logging_level=logging.WARNING)
+        with keeping_sigterm():
+            ray.init(address=cluster.address, logging_level=logging.WARNING)
     except (ConnectionError, ValueError) as error:
         raise BadInput(f"cluster.address: {cluster.address}: {error}") from error
     try:
@@ -102,8 +189,12 @@ def connected(cluster: ClusterConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def label_units(job: LabelJob, units: Sequence[int], tally: Tally) -> Generator[UnitReport, None, None]:
+def label_units(
+    job: LabelJob, units: Sequence[int], tally: Tally, *, load: Callable[[LabelJob], Engine] = load_engine
+) -> Generator[UnitReport, None, None]:
     """Label units on the connected cluster; a report each, in the order they are done.
+
+    `load` makes the model in each actor.
 
     Raises:
         AutolabelError: what an actor met, as it was raised there.
@@ -116,7 +207,7 @@ def label_units(job: LabelJob, units: Sequence[int], tally: Tally) -> Generator[
     todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
     answers = todo.repartition(target_num_rows_per_block=1).map_batches(
         UnitActor,
-        fn_constructor_args=(job, tally.actor),
+        fn_constructor_args=(job, tally.actor, load),
         batch_size=1,
         batch_format="pyarrow",
         **actor_pool(job.config.cluster, n_units=len(units)),

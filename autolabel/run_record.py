@@ -59,7 +59,11 @@ def label_settings(
             "box_format": config.exemplars.box_format,
             "normalized": config.exemplars.normalized,
         },
-        "model": {"architecture": config.model.architecture, "weights": weights},
+        "model": {
+            "architecture": config.model.architecture,
+            "weights": weights,
+            "precision": config.model.precision,
+        },
         "threshold": config.threshold,
         "nms": asdict(config.nms),
         "min_area": config.min_area,

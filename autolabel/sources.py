@@ -21,6 +21,7 @@ from fsspec.utils import glob_translate
 
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
+from autolabel.redaction import has_password
 from autolabel.storage import Listed, Storage, join, open_storage, scheme_of
 from autolabel.storage.local import LocalStorage, path_of
 
@@ -137,6 +138,9 @@ def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
             problems.append(f"{uri} {row.place}: uri is {'missing' if row.uri is None else 'empty or not text'}")
             continue
         image_uri = absolute(row.uri, listing.root)
+        if has_password(image_uri):
+            problems.append(f"{uri} {row.place}: uri holds a password, which would be written to every row of it")
+            continue
         if image_uri in seen:
             listing.duplicates.append(image_uri)
             continue

@@ -76,17 +76,20 @@ def test_storage_options_take_any_key() -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     overrides = ["threshold=1.5", "nms.metric=giou", "nms.within=nan", "batch.images=0", "exemplars.box_format=xy"]
-    overrides += ["model.checkpoint=x.pt", "cluster.min_actors=3", "cluster.max_actors=2", "max_area=5", "min_area=9"]
+    overrides += ["model.checkpoint=x.pt", "model.seed=1", "model.precision=int8", "batch.memory_mb=0"]
+    overrides += ["cluster.min_actors=3", "cluster.max_actors=2", "max_area=5", "min_area=9"]
     with pytest.raises(BadInput) as caught:
         compose_config("label", overrides)
     keys = [problem.split(":")[0] for problem in caught.value.problems]
     assert sorted(keys) == [
         "batch.images",
+        "batch.memory_mb",
         "cluster.max_actors",
         "exemplars.box_format",
         "input.uri",
         "max_area",
         "model",
+        "model.precision",
         "nms.metric",
         "nms.within",
         "output.uri",

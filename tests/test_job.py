@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from autolabel.demo.scenes import write_scenes
 from autolabel.errors import BadInput, CheckpointError, Refused
 from tests.bad_images import bad_images, good_images
 from tests.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify, statuses
+from tests.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -18,12 +18,13 @@ from PIL import Image
 from autolabel import labeler as labeler_module
 from autolabel import labels, plan
 from autolabel.config import InputConfig, LabelConfig, compose_config
-from autolabel.demo.scenes import write_scenes
 from autolabel.labeler import Labeler, LabelJob
 from autolabel.ontology import Category, Ontology
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sources import list_images
 from autolabel.storage import Storage, open_storage
+from tests.deadly import deadly_images, make_deadly
+from tests.scenes import write_scenes
 
 ONTOLOGY = Ontology(
     categories=(
@@ -118,6 +119,24 @@ def test_a_unit_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert len(engine.asked) == n_asked
     assert again.summary == first.summary
     assert first.summary.rejected_by == {"truncated": 1}
+
+
+def test_in_quarantine_the_image_that_kills_is_rejected_and_the_others_are_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, storage = prepared(tmp_path)
+    plainly = labeler(job, FoundEverywhere())
+    plainly.label_unit(0)
+    expected = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
+    (tmp_path / "out" / "labels" / "00000000.parquet").unlink()
+    deaths = deadly_images(tmp_path, monkeypatch)
+    make_deadly(tmp_path / "in" / Path(expected[1]["uri"]).name)
+    report = labeler(job, FoundEverywhere()).label_unit(0, careful=True)
+    rows = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
+    assert report.summary.rejected_by == {"decoder_died": 1}
+    assert rows[1]["reject_detail"] == "its decoding ended the process"
+    assert [rows[0], rows[2]] == [expected[0], expected[2]]
+    assert len(deaths.read_text().splitlines()) == 1
 
 
 def test_the_next_unit_begins_before_the_last_one_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

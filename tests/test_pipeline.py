@@ -1,16 +1,24 @@
 """A job that cannot run says so and ends, soon."""
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
+import torch
+from ray import cloudpickle
 
 from autolabel import pipeline
+from autolabel.config import compose_config
 from autolabel.errors import CheckpointError, JobFailed, StorageError
+from autolabel.job import label
 from autolabel.pipeline import Tally
+from autolabel.sam3.engine import Engine, Pair, PairResult
+from tests.scenes import write_scenes
 from tests.test_labeler import prepared
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -50,3 +58,31 @@ def test_a_cluster_without_the_gpus_asked_for_is_given_up(tmp_path: Path) -> Non
     with pytest.raises(JobFailed, match="no labelling actor started within 3 s"):
         list(pipeline.label_units(replace(job, config=replace(job.config, cluster=cluster)), [0], Tally()))
     assert time.monotonic() - began < 30
+
+
+class Stuck(Engine):
+    """Segments one batch, and hangs in the next."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
+        self.n += 1
+        if self.n > 1:
+            time.sleep(3600)
+        logits = torch.zeros(0, 8, 8)
+        none = np.zeros((0, 4), np.float32)
+        found = PairResult(presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, mask_logits=logits)
+        return [found for _ in pairs]
+
+
+def test_a_stuck_actor_ends_the_job_and_says_what_it_was_at(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", count=9, seed=0)
+    settings = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out", "output.unit_size=5", "batch.images=2"]
+    settings += ["cluster.stall_timeout_s=4", "cluster.cpus_per_actor=1"]
+    config = compose_config("label", settings)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import it
+    began = time.monotonic()
+    with pytest.raises(JobFailed, match=r"nothing has happened for \d s; units in hand: \[0, 1\]"):
+        label(config, load=lambda job: Stuck())
+    assert time.monotonic() - began < 40

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from autolabel.demo.scenes import write_scenes
 from tests.jobs import rows_of, run_verify
+from tests.scenes import write_scenes
 
 N_IMAGES = 400
 UNIT_SIZE = 4

@@ -6,7 +6,6 @@ import pytest
 
 from autolabel import labels, pipeline
 from autolabel.config import compose_config
-from autolabel.demo.scenes import write_scenes
 from autolabel.job import label
 from autolabel.labeler import LabelJob
 from autolabel.plan import Plan
@@ -14,6 +13,7 @@ from autolabel.run_record import read
 from autolabel.storage import open_storage
 from tests.conftest import S3
 from tests.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify
+from tests.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

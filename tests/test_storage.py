@@ -190,6 +190,16 @@ def test_links_are_followed_once_and_dangling_ones_are_inputs(tmp_path: Path) ->
     assert Listed(str(tmp_path / "dangling.jpg")) in found
 
 
+def test_a_file_removed_while_its_folder_is_listed_is_none(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(b"x")
+    listing = open_storage(str(tmp_path), {}).list(str(tmp_path))
+    first = next(listing)
+    gone, stays = sorted(path for path in tmp_path.iterdir() if str(path) != first.uri)
+    gone.unlink()
+    assert [item.uri for item in listing] == [str(stays)]
+
+
 def test_a_folder_that_cannot_be_listed_is_no_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "FIRST_DELAY_S", 0.001)
     storage = open_storage("memory://listing", {})

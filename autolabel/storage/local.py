@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, BinaryIO, cast
 
 from autolabel.errors import StorageError
@@ -32,10 +33,16 @@ class LocalStorage(Storage):
             seen.add(real)
             for name in names:
                 path = os.path.join(folder, name)
-                if os.path.isfile(path):
-                    yield listed(path, os.stat(path))
-                elif os.path.islink(path):
-                    yield Listed(path)  # a dangling link is an input that cannot be read, not one that is not there
+                try:
+                    stat = os.stat(path)
+                except FileNotFoundError:
+                    if os.path.islink(path):
+                        yield Listed(path)  # a dangling link is an input that cannot be read, not one that is not there
+                except OSError:
+                    yield Listed(path)  # likewise; a file that was removed meanwhile is none
+                else:
+                    if S_ISREG(stat.st_mode):
+                        yield listed(path, stat)
 
     def stat(self, uri: str) -> Listed:
         path = path_of(uri)

@@ -1,0 +1,51 @@
+"""SIGTERM, as a preempted machine gets it, and Ctrl-C: what is in flight ends or is dropped, in a bounded time."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+GRACE_S = 25.0  # Kubernetes kills after 30
+
+
+@contextmanager
+def interruptible(farewell: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, like Ctrl-C; a block that is not left `GRACE_S` later ends the process.
+
+    `farewell` says what the user should know, in both cases. Exit code 1 either way, if the caller gives that on
+    KeyboardInterrupt. Only for the main thread.
+    """
+    dropped = threading.Timer(GRACE_S, _drop, [farewell])
+    dropped.daemon = True
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        if not dropped.is_alive():
+            dropped.start()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        farewell()
+        raise
+    finally:
+        dropped.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """A Python handler of SIGTERM stays, whatever the block sets: `ray.init` puts one of its own in its place."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _drop(farewell: Callable[[], None]) -> None:
+    farewell()
+    os._exit(1)

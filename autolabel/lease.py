@@ -1,0 +1,194 @@
+"""One driver at a time on an output, and a record of who worked on it when.
+
+`runs/00000003.json` is the third run of an output. It is created once, so that of several claimants one gets it, and
+rewritten by its holder every `RENEW_S`. Nobody's clock is trusted: a holder is alive while its record changes, and
+dead when it has not for `EXPIRES_S`; on the same machine its process is asked for instead. Whoever finds the last run
+ended or dead creates the next one.
+
+A holder that was stopped for longer than that, and so lost its lease, ends when it finds a later run. What its actors
+still write in between does no harm: a unit's file is created once, with the same rows.
+"""
+
+import getpass
+import logging
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+import orjson
+import psutil
+
+from autolabel.errors import JobFailed, Refused, StorageError
+from autolabel.storage import Storage, join
+
+FOLDER = "runs"
+RENEW_S = 10.0
+EXPIRES_S = 45.0
+LOOK_EVERY_S = 1.0
+
+log = logging.getLogger("autolabel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The contents of a record. `machine` is None where processes cannot be told apart from outside."""
+
+    number: int
+    host: str
+    user: str
+    pid: int
+    machine: str | None
+    process_started_at: float  # of that pid, as the machine counts; tells it from a later process of the same pid
+    started_at: str
+    renewals: int = 0
+    ended_at: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.user} on {self.host} (process {self.pid}), since {self.started_at}"
+
+
+class Lease:
+    """A run that this process holds."""
+
+    def __init__(self, storage: Storage, output_uri: str, run: Run) -> None:
+        self._storage, self._output_uri, self._run = storage, output_uri, run
+        self._lost: str | None = None
+        self._ended = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._renewer.start()
+
+    def check(self) -> None:
+        """Raises JobFailed if another process has taken the output over."""
+        if self._lost is not None:
+            raise JobFailed(self._lost)
+
+    def end(self) -> None:
+        self._ended.set()
+        self._renewer.join()
+        if self._lost is None:
+            self._write(replace(self._run, ended_at=now()))
+
+    def _renew(self) -> None:
+        renewed_at = time.monotonic()
+        while not self._ended.wait(RENEW_S):
+            try:
+                later = last_run(self._storage, self._output_uri)
+                if later is not None and later.number > self._run.number:
+                    self._lost = f"this process stood still for too long; the output was taken over by {later}"
+                    return
+                self._run = replace(self._run, renewals=self._run.renewals + 1)
+                self._write(self._run)
+                renewed_at = time.monotonic()
+            except StorageError as error:
+                if time.monotonic() - renewed_at > EXPIRES_S:
+                    self._lost = f"the lease on the output could not be renewed for {EXPIRES_S:g} s: {error}"
+                    return
+
+    def _write(self, run: Run) -> None:
+        with self._storage.replace(record_uri(self._output_uri, run.number)) as file:
+            file.write(encoded(run))
+
+
+@contextmanager
+def held(storage: Storage, output_uri: str) -> Iterator[Lease]:
+    """Hold the output for as long as the `with` block runs.
+
+    Raises:
+        Refused: another process holds it; the message says which, and since when.
+    """
+    lease = Lease(storage, output_uri, claim(storage, output_uri))
+    try:
+        yield lease
+    finally:
+        lease.end()
+
+
+def claim(storage: Storage, output_uri: str) -> Run:
+    """Create the next run's record, once the last one has ended or died."""
+    while True:
+        last = last_run(storage, output_uri)
+        if last is not None:
+            wait_for_end(storage, output_uri, last)
+        run = this_run(1 if last is None else last.number + 1)
+        if storage.create_once(record_uri(output_uri, run.number), encoded(run)):
+            return run
+
+
+def wait_for_end(storage: Storage, output_uri: str, run: Run) -> None:
+    """Return once a run is known to have ended or died.
+
+    Raises:
+        Refused: it is alive.
+    """
+    if run.ended_at is not None:
+        return
+    alive = is_alive(run)
+    if alive is None:
+        log.info("seeing whether %s is still at work", run)
+    deadline = time.monotonic() + EXPIRES_S
+    while alive is None and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+        seen = last_run(storage, output_uri)
+        if seen is None or seen.number > run.number or seen.ended_at is not None:
+            return
+        if seen.renewals != run.renewals:
+            alive = True
+    if alive:
+        raise Refused(f"{output_uri} is in the hands of {run}")
+    log.warning("taking over from %s, which did not end", run)
+
+
+def is_alive(run: Run) -> bool | None:
+    """Whether the process of a run exists; None if it is not this machine's to know."""
+    if run.machine is None or run.machine != machine():
+        return None
+    try:
+        return bool(psutil.Process(run.pid).create_time() == run.process_started_at)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def last_run(storage: Storage, output_uri: str) -> Run | None:
+    """The latest record of an output."""
+    names = (item.uri.rpartition("/")[2] for item in storage.list(join(output_uri, FOLDER)))
+    numbers = [int(name[:8]) for name in names if re.fullmatch(r"\d{8}\.json", name)]
+    return Run(**orjson.loads(storage.read(record_uri(output_uri, max(numbers))))) if numbers else None
+
+
+def record_uri(output_uri: str, number: int) -> str:
+    return join(output_uri, f"{FOLDER}/{number:08d}.json")
+
+
+def encoded(run: Run) -> bytes:
+    return orjson.dumps(asdict(run), option=orjson.OPT_INDENT_2)
+
+
+def this_run(number: int) -> Run:
+    return Run(
+        number=number,
+        host=socket.gethostname(),
+        user=getpass.getuser(),
+        pid=os.getpid(),
+        machine=machine(),
+        process_started_at=psutil.Process().create_time(),
+        started_at=now(),
+    )
+
+
+def machine() -> str | None:
+    """What two processes that can see each other have in common: the boot of a Linux, and a namespace of pids."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
