@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo test slow lint format lock clean
+.PHONY: demo test slow drills lint format lock clean
 
 demo: .venv/ready
 	rm -rf demo
@@ -23,6 +23,10 @@ test: .venv/ready lint
 
 slow: .venv/ready
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# The fault drills at length; their table is at the end of what is printed.
+drills: .venv/ready
+	DRILLS=long $(BIN)/python -m pytest tests/drills $(PYTEST_ARGS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .
