@@ -108,7 +108,7 @@ class ClusterConfig:
     max_actors: int | None = key(None, "Labelling actors at most; null means one per GPU, or one without GPUs.")
     gpus_per_actor: float | None = key(None, "GPUs of an actor; null means 1 where the cluster has GPUs, else 0.")
     cpus_per_actor: float | None = key(
-        None, "CPUs of an actor; null means 1 beside a GPU, else all but one of the largest node's."
+        None, "CPUs of an actor; null means 1 beside a GPU, else all that can be had; one CPU stays free for Ray Data."
     )
     start_timeout_s: float = key(600.0, "End the job if no labelling actor has started by then.")
     stall_timeout_s: float = key(1800.0, "End the job if for so long no image has left the model, nor a unit ended.")

@@ -33,6 +33,8 @@ Answer = TypeVar("Answer")
 LOOK_EVERY_S = 10.0
 UNITS_IN_HAND = 2  # one in the model, one being fetched or written
 
+log = logging.getLogger("autolabel")
+
 
 class UnitActor:
     """An actor of the pool. What goes wrong inside is its answer, not its death: Ray would restart it for ever."""
@@ -227,14 +229,24 @@ def label_units(
 
 
 def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
-    """How many actors of what size, from the settings and what the cluster has now."""
+    """How many actors of what size, from the settings and what the cluster has now.
+
+    They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever.
+    """
     nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
-    n_cpus = max(node.get("CPU", 1.0) for node in nodes)  # of the largest node: an actor lives on one
+    n_cpus = sum(node.get("CPU", 0.0) for node in nodes)
     gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)
-    cpus = cluster.cpus_per_actor if cluster.cpus_per_actor is not None else (1.0 if gpus else max(1.0, n_cpus - 1))
     most = cluster.max_actors if cluster.max_actors is not None else (int(n_gpus // gpus) if gpus and n_gpus else 1)
     most = max(cluster.min_actors, min(most, n_units))
+    if cluster.cpus_per_actor is not None:
+        cpus = cluster.cpus_per_actor
+        if cluster.min_actors * cpus > n_cpus - 1:
+            log.warning("cluster: %d actors of %g CPUs leave none of %g free", cluster.min_actors, cpus, n_cpus)
+    else:
+        largest = max(node.get("CPU", 0.0) for node in nodes)  # an actor lives on one node
+        cpus = max(0.0, min(1.0 if gpus else largest, (n_cpus - 1) / most))
+        cpus = cpus if cpus < 1 else float(int(cpus))
     return {
         "compute": ActorPoolStrategy(
             min_size=cluster.min_actors,
