@@ -301,7 +301,7 @@ class _CocoFile:
             size_hw = None if self.config.normalized else _probed(lambda: self.probe(uri), where, self.problems)
             unread = size_hw is None and not self.config.normalized
             return None if unread else _Frame(file_name=file_name, uri=uri, size_hw=size_hw)
-        if type(h) is not int or type(w) is not int or h < 1 or w < 1:
+        if type(h) is not int or type(w) is not int or not (1 <= h < 2**31 and 1 <= w < 2**31):
             self.problems.append(f"{where}: width {shown(w)} and height {shown(h)} are not two positive integers")
             return None
         return _Frame(file_name=file_name, uri=uri, size_hw=(h, w))

@@ -15,7 +15,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autolabel.errors import RejectCode
+from autolabel import parquet
+from autolabel.errors import BadInput, RejectCode
 from autolabel.ontology import Ontology
 from autolabel.postprocess import Instance
 from autolabel.storage import Storage, join
@@ -64,6 +65,11 @@ SCHEMA = pa.schema(
             ),
         ),
     ]
+)
+
+MAY_BE_NULL = (
+    *("width", "height", "orientation", "sha256", "reject_code", "reject_detail"),
+    *("prompts.phrase", "instances.phrase"),
 )
 
 
@@ -188,14 +194,45 @@ def write_unit(
 
 
 def open_unit(storage: Storage, output_uri: str, unit: int) -> pq.ParquetFile:
-    """The Parquet file of a unit."""
-    return pq.ParquetFile(pa.BufferReader(storage.read(unit_uri(output_uri, unit))))
+    """The Parquet file of a unit.
+
+    Raises:
+        BadInput: it is damaged, or its columns are not those of SCHEMA.
+    """
+    uri = unit_uri(output_uri, unit)
+    data = storage.read(uri)
+    with parquet.reading(uri):
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if not file.schema_arrow.equals(SCHEMA):
+            raise BadInput(f"{uri}: its columns are not those of labels.SCHEMA")
+        return file
+
+
+def read_unit(storage: Storage, output_uri: str, unit: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a unit, with a value wherever this program writes one.
+
+    Raises:
+        BadInput: as `open_unit`, or a value is missing.
+    """
+    uri = unit_uri(output_uri, unit)
+    file = open_unit(storage, output_uri, unit)
+    with parquet.reading(uri):
+        table = file.read(columns=None if columns is None else list(columns))
+    return parquet.checked(table, uri, may_be_null=MAY_BE_NULL)
 
 
 def read_summary(storage: Storage, output_uri: str, unit: int) -> Summary:
-    """The counts of a unit, from its footer."""
-    schema = storage.use(unit_uri(output_uri, unit), pq.read_schema)
-    return Summary.from_json(schema.metadata[b"autolabel.summary"])
+    """The counts of a unit, from its footer.
+
+    Raises:
+        BadInput: the file is damaged, or not of this program.
+    """
+    uri = unit_uri(output_uri, unit)
+    metadata = parquet.read_footer(storage, uri).metadata or {}
+    try:
+        return Summary.from_json(metadata[b"autolabel.summary"])
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise BadInput(f"{uri} was not written by autolabel: it has no counts of its rows") from error
 
 
 def record(row: ImageLabels) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import yaml
 from autolabel.errors import BadInput
 
 MAX_ID = 2**31 - 1  # ids are 32-bit integers in the label files
+MAX_DEPTH = 100  # of lists and mappings in a prompt file, which needs 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,9 @@ def parse_prompt_file(text: str, place: str) -> list[Any]:
     `place` is how problems name the file. The entries themselves are checked by `read_categories`.
     """
     try:
+        _refuse_traps(text)
         document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  # a safe loader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, LookupError) as error:  # the last two: of a number, a date or a boolean
         raise BadInput(f"{place}: not YAML: {' '.join(str(error).split())}") from error
     if isinstance(document, dict):
         problems = [f"{place}: {_unknown_field(name, ['categories'])}" for name in document if name != "categories"]
@@ -232,6 +234,19 @@ def _kind(value: Any) -> str:
             return "not text"
         case _:
             return f"a {type(value).__name__}"
+
+
+def _refuse_traps(text: str) -> None:
+    """Raises YAMLError for what no list of categories needs and a few lines of which exhaust a process: depth, by the
+    stack of the C parser, and merge keys of aliases, by the memory for what they stand for.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH}")
+        if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+            raise yaml.YAMLError("merge keys (<<) are not read here; write the fields out")
 
 
 class _UniqueKeys(yaml.CSafeLoader):  # type: ignore[misc]  # untyped, as above

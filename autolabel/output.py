@@ -7,9 +7,10 @@ from typing import Any
 from autolabel import run_record
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput
-from autolabel.labels import open_unit
+from autolabel.labels import read_unit
 from autolabel.plan import Plan
 from autolabel.run_record import RunRecord
+from autolabel.sources import absolute
 from autolabel.storage import Storage, join, open_storage
 
 
@@ -25,11 +26,16 @@ class LabelledOutput:
     def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Every row of labels.SCHEMA in image_id order, a unit in memory at a time; every unit must be done."""
         for unit in range(self.plan.n_units):
-            yield from open_unit(self.storage, self.uri, unit).read(columns=list(columns)).to_pylist()
+            yield from read_unit(self.storage, self.uri, unit, columns).to_pylist()
 
     def file_name(self, image_uri: str) -> str:
-        """The name of an image relative to the input root; its whole URI where it lies elsewhere."""
-        return image_uri.removeprefix(f"{self.plan.input_root.rstrip('/')}/")
+        """The name of an image relative to the input root, if it leads from there to that image and no further up.
+
+        Otherwise its whole URI: so it is where the image lies elsewhere, and for keys such as `../a.jpg` or `/a.jpg`.
+        """
+        root = self.plan.input_root
+        name = image_uri.removeprefix(f"{root.rstrip('/')}/")
+        return name if ".." not in name.split("/") and absolute(name, root) == image_uri else image_uri
 
 
 def open_output(config: OutputConfig) -> LabelledOutput:

@@ -13,7 +13,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from autolabel import parquet
 from autolabel.concepts import Exemplar, ImageExemplars
+from autolabel.errors import BadInput
 from autolabel.sources import Listing
 from autolabel.storage import Storage, join
 
@@ -39,6 +41,8 @@ SCHEMA = pa.schema(
         ),
     ]
 )
+
+MAY_BE_NULL = ("size_bytes", "etag", "width", "height", "exemplars")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,18 +104,34 @@ class Plan:
 
     Raises:
         FileNotFoundError: there is no plan at `output_uri` yet.
+        BadInput: the plan is damaged, or not one of this program; also as it is read.
     """
 
     def __init__(self, storage: Storage, output_uri: str) -> None:
         self._storage, self._uri = storage, join(output_uri, PLAN_NAME)
-        self._footer = storage.use(self._uri, pq.read_metadata)
-        metadata = self._footer.metadata
-        self.unit_size = int(metadata[b"autolabel.unit_size"])
-        self.input_root = metadata[b"autolabel.input_root"].decode()
+        self._footer = parquet.read_footer(storage, self._uri)
+        self.unit_size, self.input_root = self._check()
         self.n_images: int = self._footer.num_rows
         self.n_units = -(-self.n_images // self.unit_size)
         self._lock = threading.Lock()
         self._group: tuple[int, pa.Table] | None = None
+
+    def _check(self) -> tuple[int, str]:
+        """Unit size and input root of a plan as `encode` writes it."""
+        metadata = self._footer.metadata or {}
+        try:
+            unit_size = int(metadata[b"autolabel.unit_size"])
+            input_root = metadata[b"autolabel.input_root"].decode()
+            rows_per_group = unit_size * UNITS_PER_ROW_GROUP
+            sizes = [self._footer.row_group(group).num_rows for group in range(self._footer.num_row_groups)]
+            with parquet.reading(self._uri):
+                columns_fit = self._footer.schema.to_arrow_schema().equals(SCHEMA)
+        except (LookupError, ValueError) as error:
+            raise BadInput(f"{self._uri} was not written by autolabel: {error!r}") from error
+        groups_fit = all(size == rows_per_group for size in sizes[:-1]) and 0 < sum(sizes[-1:]) <= rows_per_group
+        if not (columns_fit and groups_fit and sum(sizes) == self._footer.num_rows):
+            raise BadInput(f"{self._uri} was not written by autolabel: it has other columns or row groups")
+        return unit_size, input_root
 
     def images_in(self, unit: int) -> int:
         """How many images a unit has; only the last one can be short."""
@@ -128,7 +148,9 @@ class Plan:
         return [planned_image(row) for row in rows]
 
     def _read_group(self, group: int, file: IO[bytes]) -> pa.Table:
-        return pq.ParquetFile(file, metadata=self._footer).read_row_group(group)
+        with parquet.reading(self._uri):
+            table = pq.ParquetFile(file, metadata=self._footer).read_row_group(group)
+        return parquet.checked(table, self._uri, may_be_null=MAY_BE_NULL)
 
     def units(self) -> Iterator[tuple[int, list[PlannedImage]]]:
         """Every unit with its images, in order."""

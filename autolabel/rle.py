@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
+LONGEST_RUN = 2**32 - 1  # pycocotools counts in 32 bits
+
 
 class CocoRle(TypedDict):
     """A segmentation in COCO's JSON: size is [height, width]."""
@@ -45,17 +47,30 @@ def from_runs(runs: npt.NDArray[np.int64], size_hw: tuple[int, int]) -> Rle:
 
 
 def decode(rle: Rle) -> npt.NDArray[np.bool_]:
-    """The mask (h, w).
+    """The mask (h, w): a byte for each pixel, so look at the size first where counts are a stranger's.
 
     Raises:
         ValueError: the counts are damaged, or do not cover exactly this size.
     """
     height, width = rle.size_hw
-    runs = _run_lengths(rle.counts)
-    if (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"runs do not add up to {height} x {width} pixels")
+    runs = run_lengths(rle)
     inside = np.arange(len(runs)) % 2 == 1  # zeros and ones take turns, zeros first
     return np.ascontiguousarray(np.repeat(inside, runs).reshape(width, height).T)
+
+
+def run_lengths(rle: Rle) -> npt.NDArray[np.int64]:
+    """Lengths of the runs of zeros and ones in column-major order, by turns, zeros first.
+
+    In memory of the size of the counts, whatever size of mask they claim.
+
+    Raises:
+        ValueError: the counts are damaged, or do not cover exactly this size.
+    """
+    height, width = rle.size_hw
+    runs = _numbers(rle.counts)
+    if min(height, width) < 0 or (runs < 0).any() or (runs > LONGEST_RUN).any() or runs.sum() != height * width:
+        raise ValueError(f"runs do not add up to {height} x {width} pixels")
+    return runs
 
 
 def area(rle: Rle) -> int:
@@ -93,7 +108,7 @@ def _coco_iou(a: Sequence[Rle], b: Sequence[Rle], *, over_first: bool) -> npt.ND
     return overlap
 
 
-def _run_lengths(counts: str) -> npt.NDArray[np.int64]:
+def _numbers(counts: str) -> npt.NDArray[np.int64]:
     """The numbers in COCO's string: groups of 5 bits, lowest first, of which each but a number's last carries bit 5.
 
     From the third on, a number is the difference to the one two before it. Not pycocotools' reader, because that one

@@ -16,7 +16,7 @@ import orjson
 import autolabel
 from autolabel.config import LabelConfig
 from autolabel.errors import BadInput, Refused
-from autolabel.ontology import Ontology
+from autolabel.ontology import Ontology, read_categories
 from autolabel.storage import Storage, join
 
 RUN_NAME = "run.json"
@@ -90,11 +90,27 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
         return None
     try:
         record = RunRecord(**orjson.loads(data))
-    except (orjson.JSONDecodeError, TypeError) as error:
+        version, written = record.settings["schema_version"], fingerprint(record.settings)
+    except (orjson.JSONDecodeError, TypeError, KeyError) as error:
         raise BadInput(f"{uri} was not written by autolabel: {error}") from error
-    if record.settings.get("schema_version") != SCHEMA_VERSION:
-        raise BadInput(f"{uri} has schema version {record.settings.get('schema_version')}, this is {SCHEMA_VERSION}")
+    if version != SCHEMA_VERSION:
+        raise BadInput(f"{uri} has schema version {shown(version)}, this is {SCHEMA_VERSION}")
+    if record.fingerprint != written:
+        raise BadInput(f"{uri} was changed: its fingerprint is not that of its settings")
+    check_ontology(record, uri)
     return record
+
+
+def check_ontology(record: RunRecord, uri: str) -> None:
+    """Raises BadInput where a record's categories are none that a job could have been started with."""
+    entries = record.settings.get("categories")
+    if not isinstance(entries, list):
+        raise BadInput(f"{uri} was not written by autolabel: it has no list of categories")
+    read = read_categories(
+        entries, place=f"{uri} categories", count_tokens=lambda phrases: [0] * len(phrases), max_tokens=0
+    )
+    if read.to_list() != entries:
+        raise BadInput(f"{uri} was not written by autolabel: its categories lack fields")
 
 
 def claim(storage: Storage, output_uri: str, settings: dict[str, Any]) -> RunRecord:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.utils import glob_translate
 
+from autolabel import parquet
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
 from autolabel.redaction import has_password
@@ -177,22 +178,28 @@ def parent(uri: str) -> str:
 
 def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
     """Rows of a Parquet manifest, a row group in memory at a time."""
-    try:
-        footer = storage.use(uri, pq.read_metadata)
-    except pa.ArrowInvalid as error:
-        raise BadInput(f"{uri}: not a Parquet file: {error}") from error
+    footer = parquet.read_footer(storage, uri)
+    with parquet.reading(uri):
+        schema = footer.schema.to_arrow_schema()
     wanted = ["uri", "size_bytes", "etag", "width", "height", *([exemplar_column] if exemplar_column else [])]
-    columns = [name for name in wanted if name in footer.schema.to_arrow_schema().names]
+    columns = [name for name in wanted if name in schema.names]
     check_columns(uri, columns, exemplar_column)
+    for name in columns:
+        for index in schema.get_all_field_indices(name):
+            for extension in parquet.extension_types(schema.field(index)):
+                raise BadInput(f"{uri}: column {name!r} is of the extension type {extension}; give it as plain values")
 
     def read_group(group: int, file: IO[bytes]) -> pa.Table:
         return pq.ParquetFile(file, metadata=footer).read_row_group(group, columns=columns)
 
     start = 1
     for group in range(footer.num_row_groups):
-        table = storage.use(uri, partial(read_group, group))
+        with parquet.reading(uri):
+            table = storage.use(uri, partial(read_group, group))
         for batch in table.to_batches(max_chunksize=10_000):
-            for offset, record in enumerate(batch.to_pylist()):
+            with parquet.reading(uri):
+                records = batch.to_pylist()
+            for offset, record in enumerate(records):
                 yield manifest_row(f"row {start + offset}", record, exemplar_column)
             start += batch.num_rows
 
@@ -238,7 +245,8 @@ def coco_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterat
 
 
 def manifest_row(place: str, record: dict[str, Any], exemplar_column: str | None) -> ManifestRow:
-    width, height, size_bytes = (whole_number(record.get(name)) for name in ("width", "height", "size_bytes"))
+    size_bytes = whole_number(record.get("size_bytes"))
+    width, height = (whole_number(record.get(name), limit=2**31) for name in ("width", "height"))
     return ManifestRow(
         place=place,
         uri=record.get("uri"),
@@ -249,13 +257,13 @@ def manifest_row(place: str, record: dict[str, Any], exemplar_column: str | None
     )
 
 
-def whole_number(value: Any) -> int | None:
+def whole_number(value: Any, *, limit: int = 2**53) -> int | None:
     """An optional column's number, None where it holds none: CSV gives text, pandas floats for integers with gaps."""
     try:
         number = None if value is None else int(float(value))
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if number is not None and 0 <= number < 2**53 else None
+    return number if number is not None and 0 <= number < limit else None
 
 
 def check_columns(uri: str, names: list[str], exemplar_column: str | None) -> None:

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
-import pyarrow as pa
 
 from autolabel import labels
 from autolabel.config import VerifyConfig
-from autolabel.errors import RejectCode
+from autolabel.errors import BadInput, RejectCode
 from autolabel.labels import Status
 from autolabel.output import LabelledOutput, open_output
 from autolabel.plan import PlannedImage
-from autolabel.rle import Rle, decode, encode
+from autolabel.rle import Rle, from_runs, run_lengths
 
 SHOWN_PROBLEMS = 50
 
@@ -82,16 +82,12 @@ def check_unit(output: LabelledOutput, unit: int, planned: list[PlannedImage], v
     record = output.record
     place = f"{labels.FOLDER}/{unit:08d}.parquet"
     try:
-        parquet = labels.open_unit(output.storage, output.uri, unit)
-        schema = parquet.schema_arrow
-        if not schema.equals(labels.SCHEMA):
-            verdict.add(f"{place}: its columns are not those of labels.SCHEMA")
-            return
-        metadata = schema.metadata or {}
-        rows: list[dict[str, Any]] = parquet.read().to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        table = labels.read_unit(output.storage, output.uri, unit)
+    except (BadInput, OSError) as error:
         verdict.add(f"{place}: unreadable: {error}")
         return
+    metadata = table.schema.metadata or {}
+    rows: list[dict[str, Any]] = table.to_pylist()
     if metadata.get(b"autolabel.fingerprint") != record.fingerprint.encode():
         verdict.add(f"{place}: its fingerprint is not that of run.json")
     if metadata.get(b"autolabel.categories") != orjson.dumps(record.settings["categories"]):
@@ -147,25 +143,38 @@ def row_problems(row: dict[str, Any], category_ids: set[int]) -> Iterator[str]:
 
 
 def mask_problems(instance: dict[str, Any], size_hw: tuple[int, int]) -> Iterator[str]:
-    """A mask against its image's size and its own area and box, all taken from the decoded pixels."""
+    """A mask against its image's size and its own area and box, all taken from its runs, which are few."""
     segmentation = instance["segmentation"]
     if tuple(segmentation["size"]) != size_hw:
         yield f"mask of size {segmentation['size']} on an image of {list(size_hw)}"
         return
     rle = Rle(size_hw=size_hw, counts=segmentation["counts"])
     try:
-        mask = decode(rle)
+        runs = run_lengths(rle)
     except ValueError as error:
         yield f"mask does not decode: {error}"
         return
-    if encode(mask) != rle:
+    if (runs[1:] == 0).any() or from_runs(runs, size_hw) != rle:
         yield "mask is not written as pycocotools writes it"
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    area, bbox = extent(runs, size_hw[0])
+    if not area:
         yield "mask is empty"
         return
-    if instance["area"] != int(mask.sum()):
-        yield f"area {instance['area']}, its mask has {int(mask.sum())} pixels"
-    bbox = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
-    if instance["bbox"] != [float(value) for value in bbox]:
-        yield f"bbox {instance['bbox']}, its mask spans {[int(value) for value in bbox]}"
+    if instance["area"] != area:
+        yield f"area {instance['area']}, its mask has {area} pixels"
+    if instance["bbox"] != bbox:
+        yield f"bbox {instance['bbox']}, its mask spans {bbox}"
+
+
+def extent(runs: npt.NDArray[np.int64], height: int) -> tuple[int, list[float]]:
+    """Area and [x, y, w, h] of the runs of a mask; not by pycocotools, by which they were written."""
+    ends = np.cumsum(runs)[1::2]
+    lengths = runs[1::2]
+    first, last = (ends - lengths)[lengths > 0], ends[lengths > 0] - 1
+    if not len(first):
+        return 0, [0.0, 0.0, 0.0, 0.0]
+    left, right = int(first[0]) // height, int(last[-1]) // height
+    over_an_edge = first // height != last // height  # then it ends one column and begins the next
+    top = 0 if over_an_edge.any() else int((first % height).min())
+    bottom = height - 1 if over_an_edge.any() else int((last % height).max())
+    return int(lengths.sum()), [float(left), float(top), float(right - left + 1), float(bottom - top + 1)]
