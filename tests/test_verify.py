@@ -1,6 +1,8 @@
 """`verify` is only worth what it notices: an output is spoilt in every way, one at a time."""
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from autolabel import plan, run_record
 from autolabel.config import compose_config
 from autolabel.errors import BadInput
-from autolabel.labels import SCHEMA, file_metadata, unit_uri, write_unit
+from autolabel.labels import SCHEMA, ImageLabels, file_metadata, unit_uri, write_unit
 from autolabel.sources import Listing
 from autolabel.storage import Listed, open_storage
 from tests.jobs import run_verify
@@ -23,20 +25,25 @@ Rows = list[dict[str, Any]]
 @pytest.fixture
 def output(tmp_path: Path) -> str:
     """Five images in units of two: labelled and rejected; empty; labelled."""
-    uri = str(tmp_path / "labels-of-a-job")
+    units = [
+        [looked_at(1, instance("car")), unreadable(2)],
+        [looked_at(3), looked_at(4)],
+        [looked_at(5, instance("car"))],
+    ]
+    return written(tmp_path / "labels-of-a-job", units, unit_size=2)
+
+
+def written(folder: Path, units: Sequence[Sequence[ImageLabels]], *, unit_size: int) -> str:
+    """The output of a job that ended in these rows."""
+    uri = str(folder)
     storage = open_storage(uri, {})
     config = compose_config("label", ["input.uri=s3://bucket", f"output.uri={uri}"])
     settings = run_record.label_settings(
         config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None
     )
     record = run_record.claim(storage, uri, settings)
-    images = [Listed(f"s3://bucket/{n}.jpg", 10, "e") for n in range(1, 6)]
-    assert plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, 2))
-    units = [
-        [looked_at(1, instance("car")), unreadable(2)],
-        [looked_at(3), looked_at(4)],
-        [looked_at(5, instance("car"))],
-    ]
+    images = [Listed(f"s3://bucket/{row.image_id}.jpg", 10, "e") for rows in units for row in rows]
+    assert plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, unit_size))
     for unit, rows in enumerate(units):
         write_unit(storage, uri, unit, rows, file_metadata(record.fingerprint, ONTOLOGY))
     return uri
@@ -130,3 +137,22 @@ def test_an_output_that_is_none_is_told(tmp_path: Path, output: str) -> None:
     Path(output, "run.json").write_text('{"by": "another program"}')
     with pytest.raises(BadInput, match="not written by autolabel"):
         run_verify(output)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of a process's peak memory")
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    program = r"""
+import re, sys
+from pathlib import Path
+from autolabel.config import compose_config
+from autolabel.verify import verify
+assert verify(compose_config("verify", [f"output.uri={sys.argv[1]}"])).clean
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+    peak_kb = []
+    for n_units in (20, 400):
+        rows = [[unreadable(256 * unit + k) for k in range(1, 257)] for unit in range(n_units)]
+        output = written(tmp_path / str(n_units), rows, unit_size=256)
+        done = subprocess.run([sys.executable, "-c", program, output], capture_output=True, text=True, check=True)
+        peak_kb.append(int(done.stdout))
+    assert peak_kb[1] < peak_kb[0] + 15_000, "100,000 rows more"

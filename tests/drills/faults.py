@@ -76,12 +76,13 @@ class HeldEngine:
     """Loads the model in an actor, and prepares the place there."""
 
     place: Place
+    load: Callable[[Any], Any] | None = None  # instead of the job's own model
 
     def __call__(self, job: Any) -> Any:
         from autolabel import labeler
 
         place = self.place
-        engine = labeler.load_engine(job)
+        engine = (self.load or labeler.load_engine)(job)
         hold_at_names(place)
         if place.phase == "fetching":
             labeler.load = before(place.hold, labeler.load)
@@ -129,27 +130,27 @@ def hold_at_names(place: Place) -> None:
     os.link, os.replace = partial(named, link), partial(named, replace)  # type: ignore[assignment]
 
 
-def run_command(arguments: list[str], place: Place | None, log: Path) -> None:
+def run_command(arguments: list[str], engine: HeldEngine | None, log: Path) -> None:
     """`autolabel` in a process of its own, its outputs in `log`."""
     from autolabel import cli, job
 
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    if place is not None:
-        hold_at_names(place)
-        job.label = partial(job.label, load=HeldEngine(place))
+    if engine is not None:
+        hold_at_names(engine.place)
+        job.label = partial(job.label, load=engine)
     sys.exit(cli.main(arguments))
 
 
 class Command:
     """A running `autolabel` command; forked from a process that has imported what it needs."""
 
-    def __init__(self, arguments: list[str], *, log: Path, place: Place | None = None) -> None:
+    def __init__(self, arguments: list[str], *, log: Path, engine: HeldEngine | None = None) -> None:
         context = get_context("forkserver")
         context.set_forkserver_preload(["autolabel.cli", "autolabel.job", "tests.drills.faults"])
         self.log = log
-        self.process: ForkServerProcess = context.Process(target=run_command, args=(arguments, place, log))
+        self.process: ForkServerProcess = context.Process(target=run_command, args=(arguments, engine, log))
         self.process.start()
 
     def wait_until_held(self, place: Place) -> int:

@@ -4,18 +4,16 @@ Images are fetched by threads of the actors here, so a fetch worker's death is a
 decodes in quarantine is in tests/test_dying_decoder.py.
 """
 
-import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autolabel.pipeline import UNITS_IN_HAND
-from tests.drills.faults import Command, Place, reading, strike
+from tests.drills.faults import Command, HeldEngine, Place, reading, strike
 from tests.drills.ledger import LONG, Ledger
 from tests.jobs import assert_same_labels, rows_of, run_verify
 from tests.scenes import write_scenes
@@ -36,22 +34,6 @@ def named(case: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A head of two cores; tests join further nodes to it. This process stays outside."""
-    from ray.cluster_utils import Cluster
-
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(REPOSITORY)  # actors import what holds them
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield cluster
-    cluster.shutdown()
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
-
-
-@pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kills") / "photos"
     write_scenes(folder, count=N_IMAGES - 1, seed=5)
@@ -59,17 +41,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster: Any, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(nodes: Any, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of a job that nothing happens to."""
     output = tmp_path_factory.mktemp("kills") / "undisturbed"
-    assert Command(label(cluster, photos, output), log=output.with_suffix(".log")).wait() == 0
+    assert Command(label(nodes, photos, output), log=output.with_suffix(".log")).wait() == 0
     return output
 
 
-def label(cluster: Any, photos: Path, output: Path, *, actors: int = 1) -> list[str]:
+def label(nodes: Any, photos: Path, output: Path, *, actors: int = 1) -> list[str]:
     settings = [f"output.unit_size={UNIT_SIZE}", "prompts=[red circle, triangle]", "batch.images=2"]
     settings += ["cluster.cpus_per_actor=1", f"cluster.min_actors={actors}", f"cluster.max_actors={actors}"]
-    return ["label", f"input.uri={photos}", f"output.uri={output}", f"cluster.address={cluster.address}", *settings]
+    return ["label", f"input.uri={photos}", f"output.uri={output}", f"cluster.address={nodes.address}", *settings]
 
 
 def assert_same_rows(output: Path, undisturbed: Path) -> None:
@@ -80,16 +62,16 @@ def assert_same_rows(output: Path, undisturbed: Path) -> None:
 
 @pytest.mark.parametrize(("phase", "sent"), OF_DRIVER, ids=named)
 def test_the_driver(
-    phase: str, sent: signal.Signals, cluster: Any, photos: Path, undisturbed: Path, tmp_path: Path, ledger: Ledger
+    phase: str, sent: signal.Signals, nodes: Any, photos: Path, undisturbed: Path, tmp_path: Path, ledger: Ledger
 ) -> None:
     output, log = tmp_path / "labels", tmp_path / "log"
     place = Place(tmp_path, phase)
-    command = label(cluster, photos, output)
+    command = label(nodes, photos, output)
     if phase == "exporting":
         assert Command(command, log=log).wait() == 0
         command = ["export", f"output.uri={output}"]
     with reading(output):
-        struck = Command(command, log=log, place=place)
+        struck = Command(command, log=log, engine=HeldEngine(place))
         struck.wait_until_held(place)
         pid = struck.process.pid
         assert pid is not None
@@ -118,11 +100,11 @@ def test_the_driver(
 
 @pytest.mark.parametrize(("phase", "sent"), OF_OTHERS, ids=named)
 def test_an_actor(
-    phase: str, sent: signal.Signals, cluster: Any, photos: Path, undisturbed: Path, tmp_path: Path, ledger: Ledger
+    phase: str, sent: signal.Signals, nodes: Any, photos: Path, undisturbed: Path, tmp_path: Path, ledger: Ledger
 ) -> None:
     output, place = tmp_path / "labels", Place(tmp_path, phase)
     with reading(output):
-        job = Command(label(cluster, photos, output), log=tmp_path / "log", place=place)
+        job = Command(label(nodes, photos, output), log=tmp_path / "log", engine=HeldEngine(place))
         struck_at = strike(job.wait_until_held(place), sent)
         if sent == TERM:  # Ray lets an actor finish what it has in hand
             place.released.touch()
@@ -134,19 +116,19 @@ def test_an_actor(
 
 @pytest.mark.parametrize(("phase", "sent"), OF_OTHERS, ids=named)
 def test_a_node(
-    phase: str, sent: signal.Signals, cluster: Any, photos: Path, undisturbed: Path, tmp_path: Path, ledger: Ledger
+    phase: str, sent: signal.Signals, nodes: Any, photos: Path, undisturbed: Path, tmp_path: Path, ledger: Ledger
 ) -> None:
     output = tmp_path / "labels"
-    node = cluster.add_node(num_cpus=1)
+    node = nodes.add_node(num_cpus=1)
     try:
         place = Place(tmp_path, phase, node_id=node.node_id)
         with reading(output):
-            job = Command(label(cluster, photos, output, actors=2), log=tmp_path / "log", place=place)
+            job = Command(label(nodes, photos, output, actors=2), log=tmp_path / "log", engine=HeldEngine(place))
             job.wait_until_held(place)
             struck_at = strike(node.all_processes["raylet"][0].process.pid, sent)
             assert job.wait() == 0, job.log.read_text()
     finally:
-        cluster.remove_node(node)
+        nodes.remove_node(node)
     again = repeated_s(place, struck_at)
     assert again
     check(ledger, output, undisturbed, f"node, {sent.name}", again)
