@@ -5,8 +5,9 @@ rewritten by its holder every `RENEW_S`. Nobody's clock is trusted: a holder is 
 dead when it has not for `EXPIRES_S`; on the same machine its process is asked for instead. Whoever finds the last run
 ended or dead creates the next one.
 
-A holder that was stopped for longer than that, and so lost its lease, ends when it finds a later run. What its actors
-still write in between does no harm: a unit's file is created once, with the same rows.
+A holder that was stopped or cut off for longer than that, and so may have lost its lease, ends when it finds a later
+run, and goes on where it finds none. What its actors still write in between does no harm: a unit's file is created
+once, with the same rows.
 """
 
 import getpass
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import orjson
 import psutil
@@ -46,6 +48,7 @@ class Run:
     machine: str | None
     process_started_at: float  # of that pid, as the machine counts; tells it from a later process of the same pid
     started_at: str
+    claim_id: str = ""  # tells a claim whose answer was lost from another's
     renewals: int = 0
     ended_at: str | None = None
 
@@ -57,7 +60,9 @@ class Lease:
     """A run that this process holds."""
 
     def __init__(self, storage: Storage, output_uri: str, run: Run) -> None:
-        self._storage, self._output_uri, self._run = storage, output_uri, run
+        self._storage = storage.retrying_for(RENEW_S)
+        self._give_up_s = max(EXPIRES_S, storage.retry_for_s)
+        self._output_uri, self._run = output_uri, run
         self._lost: str | None = None
         self._ended = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -71,28 +76,33 @@ class Lease:
     def end(self) -> None:
         self._ended.set()
         self._renewer.join()
-        if self._lost is None:
-            self._write(replace(self._run, ended_at=now()))
+        try:
+            if self._lost is None and last_run(self._storage, self._output_uri) is not None:
+                self._write(replace(self._run, ended_at=now()))
+        except (StorageError, OSError) as error:  # what the run came to is told already, and matters more
+            log.warning("the next run will have to find out by itself that this one has ended: %s", error)
 
     def _renew(self) -> None:
         renewed_at = time.monotonic()
         while not self._ended.wait(RENEW_S):
             try:
                 later = last_run(self._storage, self._output_uri)
-                if later is not None and later.number > self._run.number:
+                if later is None:
+                    self._lost = f"{self._output_uri} disappeared while the job ran"
+                    return
+                if later.number > self._run.number:
                     self._lost = f"this process stood still for too long; the output was taken over by {later}"
                     return
                 self._run = replace(self._run, renewals=self._run.renewals + 1)
                 self._write(self._run)
                 renewed_at = time.monotonic()
-            except StorageError as error:
-                if time.monotonic() - renewed_at > EXPIRES_S:
-                    self._lost = f"the lease on the output could not be renewed for {EXPIRES_S:g} s: {error}"
+            except (StorageError, OSError) as error:
+                if time.monotonic() - renewed_at > self._give_up_s:
+                    self._lost = f"the lease on the output could not be renewed for {self._give_up_s:g} s: {error}"
                     return
 
     def _write(self, run: Run) -> None:
-        with self._storage.replace(record_uri(self._output_uri, run.number)) as file:
-            file.write(encoded(run))
+        self._storage.overwrite(record_uri(self._output_uri, run.number), encoded(run))
 
 
 @contextmanager
@@ -178,6 +188,7 @@ def this_run(number: int) -> Run:
         machine=machine(),
         process_started_at=psutil.Process().create_time(),
         started_at=now(),
+        claim_id=uuid4().hex,
     )
 
 

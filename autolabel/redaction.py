@@ -1,5 +1,6 @@
 """Keeping secrets out of what is printed: configurations, commands, URLs."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +11,13 @@ HIDDEN = "***"
 HARMLESS = {
     *("anon", "endpoint_url", "profile", "region_name", "requester_pays", "use_ssl", "version_aware"),
     *("account_name", "project", "connect_timeout", "read_timeout", "max_pool_connections", "signature_version"),
+    "retry_for_s",
 }
+SECRET_IN_URL = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)"  # user:password@
+    r"|(?<=[?&])(?P<name>[^=&\s\"']*(?:signature|credential|token|accesskeyid|sig|key|secret)[^=&\s\"']*=)[^&\s\"']+",
+    re.IGNORECASE,
+)
 
 
 def redacted(settings: Any, *, within_options: bool = False) -> Any:
@@ -33,6 +40,11 @@ def redacted_override(override: str) -> str:
     if OPTIONS not in path or (len(path) > path.index(OPTIONS) + 1 and path[-1] in HARMLESS):
         return override
     return f"{name}{equals}{HIDDEN}"
+
+
+def without_secrets(text: str) -> str:
+    """A message with what may be secret in its URLs hidden: passwords, and the signatures of signed queries."""
+    return SECRET_IN_URL.sub(lambda found: f"{found['name'] or ''}{HIDDEN}", text)
 
 
 def has_password(uri: str) -> bool:

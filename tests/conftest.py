@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.faulty_s3 import FaultyS3
+
 TESTS = Path(__file__).parent
 SHARED_IMAGES = TESTS.parent.parent / "shared" / "images"
 
@@ -51,6 +53,21 @@ class S3:
 def s3() -> Iterator[S3]:
     with s3_server() as endpoint_url:
         yield S3(endpoint_url)
+
+
+@pytest.fixture(scope="session")
+def failing_server() -> Iterator[str]:
+    with s3_server() as endpoint_url:
+        yield endpoint_url
+
+
+@pytest.fixture
+def faulty(failing_server: str) -> Iterator[FaultyS3]:
+    """A server of its own whose faults a test chooses; without any before and after."""
+    server = FaultyS3(failing_server)
+    server.clear()
+    yield server
+    server.clear()
 
 
 class s3_server:

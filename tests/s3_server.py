@@ -1,24 +1,34 @@
 """An S3 server in a process of its own: moto's application behind werkzeug's threaded server, on a loopback port.
 
-`python tests/s3_server.py [latency in seconds]` prints its address and serves until it is ended.
+`python tests/s3_server.py [latency in seconds]` prints its address and serves until it is ended; faulty_s3.py makes it
+fail.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
+from faulty_s3 import Application, Faults
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
 
 class QuietHandler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"  # keep connections, as S3 does
+    protocol_version = "HTTP/1.1"  # for `Expect: 100-continue`
 
     def log_request(self, *args: Any) -> None:
         pass
+
+    def handle_expect_100(self) -> bool:
+        """An S3 that stalls does so before it asks for the body, which the client holds back until then."""
+        conditional = "If-None-Match" in self.headers
+        fault = faults.fate(self.command, self.path, conditional=conditional, only="stall")
+        if fault is None:
+            return super().handle_expect_100()
+        faults.stall(fault)
+        self.close_connection = True
+        return False
 
 
 def delayed(application: Application, latency_s: float) -> Application:
@@ -31,7 +41,7 @@ def delayed(application: Application, latency_s: float) -> Application:
 
 if __name__ == "__main__":
     latency_s = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
-    application = delayed(DomainDispatcherApplication(create_backend_app), latency_s)
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
+    faults = Faults(delayed(DomainDispatcherApplication(create_backend_app), latency_s))
+    server = make_server("127.0.0.1", 0, faults, threaded=True, request_handler=QuietHandler)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()

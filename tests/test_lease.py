@@ -33,10 +33,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["disk", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Storage, str]:
     if request.param == "disk":
-        return open_storage(str(tmp_path), {}), str(tmp_path / "out")
+        return open_storage(str(tmp_path), {"retry_for_s": 1.0}), str(tmp_path / "out")
     s3: S3 = request.getfixturevalue("s3")
     uri = s3.make_bucket(f"lease-{time.monotonic_ns()}")
-    return open_storage(uri, {"endpoint_url": s3.endpoint_url}), f"{uri}/out"
+    return open_storage(uri, {**s3.options, "retry_for_s": 1.0}), f"{uri}/out"
 
 
 @contextmanager

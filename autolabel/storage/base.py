@@ -1,23 +1,34 @@
-"""What every storage can do, and how its passing errors are retried."""
+"""What every storage can do, and how its passing errors are retried.
 
+Retries are bounded by time, not by number: at 20% of requests failing, six attempts all fail once in 16,000 requests,
+so a job of ten million images would never come to its end. An outage shorter than `RETRY_FOR_S` is sat out.
+"""
+
+import logging
 import random
 import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, TypeVar
 
-from autolabel.errors import StorageError
+from autolabel.errors import BadInput, StorageError
+from autolabel.redaction import without_secrets
 
+Self = TypeVar("Self", bound="Storage")
 Result = TypeVar("Result")
 
-ATTEMPTS = 6
+RETRY_FOR_S = 300.0
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 10.0
+WARN_AFTER_S = 10.0
 # These say something about the object, and asking again would not change it.
 PERMANENT = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+log = logging.getLogger("autolabel")
 
 
 class ObjectChanged(Exception):
@@ -34,11 +45,23 @@ class Listed:
 
 
 class Storage(ABC):
-    """Objects by full URI. Methods raise FileNotFoundError, PermissionError, or StorageError after all retries."""
+    """Objects by full URI. Methods raise FileNotFoundError, PermissionError, or StorageError after all retries.
+
+    Of the options, `retry_for_s` is for how long an operation is tried; the others are the driver's.
+    """
 
     def __init__(self, scheme: str, options: dict[str, Any]) -> None:
         self.scheme = scheme
-        self.options = options
+        self.options = {name: value for name, value in options.items() if name != "retry_for_s"}
+        self.retry_for_s: float = options.get("retry_for_s", RETRY_FOR_S)
+        if not isinstance(self.retry_for_s, int | float) or not self.retry_for_s >= 0:
+            raise BadInput(f"storage_options.retry_for_s: {self.retry_for_s!r} is not a number of seconds")
+
+    def retrying_for(self: Self, seconds: float) -> Self:
+        """The same storage, for a caller who has better things to do than to wait for longer."""
+        other = copy(self)
+        other.retry_for_s = min(seconds, self.retry_for_s)
+        return other
 
     @abstractmethod
     def list(self, uri: str) -> Iterator[Listed]:
@@ -64,7 +87,11 @@ class Storage(ABC):
         """
 
     def create_once(self, uri: str, data: bytes) -> bool:
-        """Create the object whole if its name is free; False, with nothing changed, where it is taken."""
+        """Create the object whole if its name is free; False, with nothing changed, where it is taken.
+
+        On an object store the name may be taken by an attempt of this very call whose answer was lost: the object is
+        ours, and the answer True, if it holds our bytes. Who must tell its own from another's writes something unique.
+        """
         try:
             return self._create(uri, data)
         except OSError as error:  # whatever it is, no later write would fare better
@@ -77,6 +104,11 @@ class Storage(ABC):
     @abstractmethod
     def replace(self, uri: str) -> AbstractContextManager[BinaryIO]:
         """A writer whose object appears whole at the end of the `with` block, and not at all if the block raises."""
+
+    def overwrite(self, uri: str, data: bytes) -> None:
+        """Put a small object in the place of what may be there, whole."""
+        with self.replace(uri) as file:
+            file.write(data)
 
     def list_prefix(self, uri: str) -> Iterator[Listed]:
         """Objects whose names begin with `uri`; only object stores, where a prefix need not be a folder, have any."""
@@ -94,20 +126,28 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
-def retrying(operation: Callable[[], Result], *, uri: str, transient: tuple[type[BaseException], ...]) -> Result:
+def retrying(
+    operation: Callable[[], Result], *, uri: str, transient: tuple[type[BaseException], ...], for_s: float
+) -> Result:
     """Run `operation`, again after errors that may pass, with exponential backoff and full jitter.
 
     Raises:
-        StorageError: every attempt failed; the message names the URI and the last error.
+        StorageError: it still fails after `for_s` seconds; the message names the URI and the last error.
     """
-    for attempt in range(ATTEMPTS):
+    began, n_failed, warned = time.monotonic(), 0, False
+    while True:
         try:
             return operation()
         except PERMANENT:
             raise
         except transient as error:
-            if attempt == ATTEMPTS - 1:
-                raise StorageError(f"{uri}: {type(error).__name__}: {error} (after {ATTEMPTS} attempts)") from error
-            longest_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2**attempt)
-            time.sleep(random.uniform(0, longest_s))
-    raise AssertionError("unreachable")
+            n_failed += 1
+            tried_s = time.monotonic() - began
+            told = without_secrets(f"{uri}: {type(error).__name__}: {error}")
+            if tried_s >= for_s:
+                raise StorageError(f"{told} (tried {n_failed} times in {tried_s:.0f} s)") from error
+            if tried_s > WARN_AFTER_S and not warned:
+                log.warning("%s; trying for up to %g s", told, for_s)
+                warned = True
+            longest_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (n_failed - 1))
+            time.sleep(min(random.uniform(0, longest_s), for_s - tried_s))

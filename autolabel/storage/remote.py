@@ -1,7 +1,7 @@
 """Any storage with an fsspec driver."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import IO, Any, BinaryIO
 
@@ -10,6 +10,7 @@ import fsspec
 from fsspec.exceptions import FSTimeoutError
 
 from autolabel.errors import BadInput, StorageError
+from autolabel.redaction import without_secrets
 from autolabel.storage.base import Listed, ObjectChanged, Result, Storage, retrying
 
 
@@ -21,13 +22,16 @@ class RemoteStorage(Storage):
     def __init__(self, scheme: str, options: dict[str, Any]) -> None:
         super().__init__(scheme, options)
         try:
-            self.fs: Any = fsspec.filesystem(scheme, **options)
+            self.fs: Any = self._driver(self.options)
         except ValueError as error:
             raise BadInput(f"{scheme}://: {error}") from error
         except ImportError as error:
             raise BadInput(f"{scheme}://: its driver is not installed: {error}") from error
         except TypeError as error:
             raise BadInput(f"{scheme}://: storage_options: {error}") from error
+
+    def _driver(self, options: dict[str, Any]) -> Any:
+        return fsspec.filesystem(self.scheme, **options)
 
     def list(self, uri: str) -> Iterator[Listed]:
         """Folder by folder. Not by fsspec's walk: a folder that it cannot list it leaves out, in silence."""
@@ -65,30 +69,44 @@ class RemoteStorage(Storage):
         return self._ask(uri, opened)
 
     def _create(self, uri: str, data: bytes) -> bool:
-        # After an attempt whose answer was lost the name may be taken by our own bytes: the reader of the file cannot
-        # tell, and need not, since every attempt at a unit writes the same rows.
         try:
             self._ask(uri, lambda: self.fs.pipe_file(self._path(uri), data, mode="create"))
         except (FileExistsError, ObjectChanged):  # S3 answers 412; some servers do not say which condition failed
-            return False
+            return self._holds(uri, data)  # whether there was an earlier attempt, aiohttp keeps to itself
         return True
+
+    def _holds(self, uri: str, data: bytes) -> bool:
+        try:
+            return self.stat(uri).size_bytes == len(data) and self.read(uri) == data
+        except FileNotFoundError:
+            return False
+
+    def overwrite(self, uri: str, data: bytes) -> None:
+        try:
+            self._ask(uri, lambda: self.fs.pipe_file(self._path(uri), data))
+        except OSError as error:
+            raise StorageError(f"{uri}: cannot be written: {error}") from error
 
     @contextmanager
     def replace(self, uri: str) -> Iterator[BinaryIO]:
         # Leaving a plain `with` would commit a torn file.
-        file = self._ask(uri, lambda: self.fs.open(self._path(uri), "wb", autocommit=False))
+        file = self._writer(uri)
         try:
             yield file
             file.close()
             file.commit()
         except BaseException as error:
-            file.discard()
+            with suppress(*self.transient):  # what was uploaded is garbage then, and the first error is what counts
+                file.discard()
             if isinstance(error, self.transient):
                 raise StorageError(f"{uri}: cannot be written: {error}") from error
             raise
 
+    def _writer(self, uri: str) -> Any:
+        return self._ask(uri, lambda: self.fs.open(self._path(uri), "wb", autocommit=False))
+
     def _ask(self, uri: str, request: Callable[[], Result]) -> Result:
-        return retrying(lambda: self._answer(uri, request), uri=uri, transient=self.transient)
+        return retrying(lambda: self._answer(uri, request), uri=uri, transient=self.transient, for_s=self.retry_for_s)
 
     def _answer(self, uri: str, request: Callable[[], Result]) -> Result:
         """One attempt at a request, its errors in terms that callers know."""
@@ -96,12 +114,12 @@ class RemoteStorage(Storage):
             return request()
         except aiohttp.ClientResponseError as error:  # of http:// and https://
             if error.status in (404, 410):
-                raise FileNotFoundError(f"{uri}: {error.status} {error.message}") from error
+                raise FileNotFoundError(without_secrets(f"{uri}: {error.status} {error.message}")) from error
             if 400 <= error.status < 500 and error.status not in (408, 425, 429):
-                raise PermissionError(f"{uri}: {error.status} {error.message}") from error
+                raise PermissionError(without_secrets(f"{uri}: {error.status} {error.message}")) from error
             raise
         except aiohttp.InvalidURL as error:
-            raise FileNotFoundError(f"{uri}: not a URL: {error}") from error
+            raise FileNotFoundError(without_secrets(f"{uri}: not a URL: {error}")) from error
         except (TypeError, ValueError) as error:
             if type(error) not in (TypeError, ValueError):  # of a reader's own, such as pyarrow's
                 raise
