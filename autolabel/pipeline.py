@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -32,6 +32,8 @@ Answer = TypeVar("Answer")
 
 LOOK_EVERY_S = 10.0
 UNITS_IN_HAND = 2  # one in the model, one being fetched or written
+ANSWER_S = 10.0  # that a tally may take to answer an actor
+LIVES = 5  # attempts at a unit that may end their process: machines are taken away, but not five times from one unit
 
 log = logging.getLogger("autolabel")
 
@@ -41,7 +43,8 @@ class UnitActor:
 
     def __init__(self, job: LabelJob, tally: Any, load: Callable[[LabelJob], Engine]) -> None:
         self._tally = tally
-        tally.join.remote(ray.get_runtime_context().current_actor)
+        with suppress(RayError):  # the node of the tally may be gone
+            ray.get(tally.join.remote(ray.get_runtime_context().current_actor), timeout=ANSWER_S)
         self._labeler: Labeler | AutolabelError
         try:
             self._labeler = Labeler(job, load(job))
@@ -59,6 +62,8 @@ class UnitActor:
             return self._labeler
         try:
             n_died = self._n_died(unit)
+            if n_died >= LIVES:
+                raise JobFailed(f"unit {unit}: the process at work on it has died {n_died} times")
             looked_at = partial(self._tally.add.remote, unit)
             return self._labeler.label_unit(unit, looked_at=looked_at, careful=n_died > 0)
         except AutolabelError as error:
@@ -71,7 +76,7 @@ class UnitActor:
     def _n_died(self, unit: int) -> int:
         """Attempts at the unit that ended their process; none that are known of where the tally's own node is gone."""
         try:
-            return cast(int, ray.get(self._tally.begin.remote(unit), timeout=10))
+            return cast(int, ray.get(self._tally.begin.remote(unit), timeout=ANSWER_S))
         except RayError:
             return 0
 
@@ -91,14 +96,14 @@ class Tally:
         return self._ask("standstill", (0.0, []))
 
     def end_actors(self) -> None:
-        """At once, whatever they are at: one that is stuck would never end by itself."""
-        actors: list[Any] = self._ask("actors", [])
+        """At once, whatever they are at: one that is stuck would never end by itself, one that dies begin again."""
+        actors: list[Any] = self._ask("actors", [], timeout_s=ANSWER_S)
         for actor in actors:
             ray.kill(actor)
 
-    def _ask(self, what: str, unknown: Answer) -> Answer:
+    def _ask(self, what: str, unknown: Answer, *, timeout_s: float = 1.0) -> Answer:
         try:
-            return cast(Answer, ray.get(getattr(self.actor, what).remote(), timeout=1))
+            return cast(Answer, ray.get(getattr(self.actor, what).remote(), timeout=timeout_s))
         except RayError:  # a progress bar is not worth a job
             return unknown
 
@@ -164,7 +169,6 @@ def watched(tally: Tally, timeout_s: float) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if stalled:
-            tally.end_actors()
             raise JobFailed(stalled[0]) from None
         raise
     finally:
@@ -206,13 +210,14 @@ def label_units(
     context.enable_progress_bars = False
     context.wait_for_min_actors_s = int(job.config.cluster.start_timeout_s)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    pool = actor_pool(job.config.cluster, n_units=len(units))
     todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
     answers = todo.repartition(target_num_rows_per_block=1).map_batches(
         UnitActor,
         fn_constructor_args=(job, tally.actor, load),
         batch_size=1,
         batch_format="pyarrow",
-        **actor_pool(job.config.cluster, n_units=len(units)),
+        **pool,
     )
     try:
         # Closed, the generator gives the actors back at once; a kept traceback would hold them.
@@ -223,9 +228,12 @@ def label_units(
                     raise answer
                 yield answer
     except GetTimeoutError as error:
-        raise JobFailed(f"no labelling actor started within {job.config.cluster.start_timeout_s:g} s") from error
+        message = f"no labelling actor started within {job.config.cluster.start_timeout_s:g} s"
+        raise JobFailed(f"{message}; each takes {pool['num_cpus']:g} CPUs and {pool['num_gpus']:g} GPUs") from error
     except RayError as error:
         raise JobFailed(f"{type(error).__name__}: {error}") from error
+    finally:
+        tally.end_actors()
 
 
 def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A job that cannot run says so and ends, soon."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,7 @@ def test_a_cluster_without_the_gpus_asked_for_is_given_up(tmp_path: Path) -> Non
     job, _ = prepared(tmp_path)
     cluster = replace(job.config.cluster, gpus_per_actor=1, start_timeout_s=3)
     began = time.monotonic()
-    with pytest.raises(JobFailed, match="no labelling actor started within 3 s"):
+    with pytest.raises(JobFailed, match="no labelling actor started within 3 s; each takes 1 CPUs and 1 GPUs"):
         list(pipeline.label_units(replace(job, config=replace(job.config, cluster=cluster)), [0], Tally()))
     assert time.monotonic() - began < 30
 
@@ -86,3 +87,37 @@ def test_a_stuck_actor_ends_the_job_and_says_what_it_was_at(tmp_path: Path) -> N
     with pytest.raises(JobFailed, match=r"nothing has happened for \d s; units in hand: \[0, 1\]"):
         label(config, load=lambda job: Stuck())
     assert time.monotonic() - began < 40
+
+
+def test_an_actor_that_dies_at_its_start_is_given_up(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    deaths = tmp_path / "deaths"
+
+    def die(_: object) -> Engine:
+        with deaths.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        os._exit(1)
+
+    job = replace(job, config=replace(job.config, cluster=replace(job.config.cluster, start_timeout_s=20)))
+    with pytest.raises(JobFailed, match="no labelling actor started within 20 s"):
+        list(pipeline.label_units(job, [0], Tally(), load=die))
+    assert deaths.read_text()
+
+
+class Deadly(Stuck):
+    """Ends its process wherever it is asked."""
+
+    def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
+        os._exit(1)
+
+
+def test_a_unit_that_kills_every_process_ends_the_job(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import it
+
+    def load(_: object) -> Engine:
+        pipeline.LIVES = 2  # in the actor
+        return Deadly()
+
+    with pytest.raises(JobFailed, match="unit 0: the process at work on it has died 2 times"):
+        list(pipeline.label_units(job, [0], Tally(), load=load))
