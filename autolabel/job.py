@@ -12,7 +12,7 @@ from typing import Any
 from autolabel import exemplars, labels, lease, ontology, pipeline, plan, run_record
 from autolabel.concepts import ImageExemplars
 from autolabel.config import LabelConfig
-from autolabel.errors import BadInput, JobFailed, RejectCode, RejectedImage
+from autolabel.errors import BadInput, JobFailed, Refused, RejectCode, RejectedImage
 from autolabel.images import probe_size
 from autolabel.labeler import LabelJob, load_engine
 from autolabel.labels import Summary
@@ -45,6 +45,8 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_engi
     output = open_storage(output_uri, config.output.storage_options)
 
     sealed = sealed_plan(output, output_uri)
+    if sealed is None:
+        refuse_labels_without_plan(output, output_uri)
     concepts, listing, boxes = read_request(config, list_input=sealed is None)
     weights_sha256 = check_weights(config)
     settings = run_record.label_settings(
@@ -197,6 +199,13 @@ def sealed_plan(output: Storage, output_uri: str) -> Plan | None:
         return None
 
 
+def refuse_labels_without_plan(output: Storage, output_uri: str) -> None:
+    """Raises Refused where a new plan would make another plan's labels its own."""
+    if labels.done_units(output, output_uri) and sealed_plan(output, output_uri) is None:  # not sealed meanwhile either
+        place = join(output_uri, labels.FOLDER)
+        raise Refused(f"{place} holds labels, but the plan that says of what is gone; use a new output.uri")
+
+
 def check_weights(config: LabelConfig) -> str | None:
     """Fetch the checkpoint and compare it with the architecture before anything is started; its sha256.
 
@@ -243,10 +252,11 @@ def label_missing(
                 for report in reports:
                     held.check()
                     progress.add(report.summary)
-                    missing.discard(report.unit)
         summary.add(progress.summary)
+        missing = set(range(sealed.n_units)) - labels.done_units(output, job.output_uri)  # not by reports: by files
     if missing:
-        raise JobFailed(f"{len(missing)} units are still missing; the same command goes on from here")
+        place = join(job.output_uri, labels.FOLDER)
+        raise JobFailed(f"{place}: {len(missing)} units are still missing; the same command goes on from here")
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for earlier in pool.map(partial(labels.read_summary, output, job.output_uri), sorted(done)):
             summary.add(earlier)

@@ -114,6 +114,7 @@ class Labeler:
         except (FileNotFoundError, NotADirectoryError):
             with Quarantine() if careful else nullcontext(self._decoding) as decoders:
                 rows = list(self._label(self._plan.unit(unit), watch, looked_at, decoders))
+            self._plan.check_there()
             write_unit(self._output, self._job.output_uri, unit, rows, self._metadata)
             summary = Summary.of(rows)
         else:  # a lost answer: an earlier attempt of this run has done it

@@ -36,6 +36,8 @@ LOOK_EVERY_S = 1.0
 
 log = logging.getLogger("autolabel")
 
+given_back: set[str] = set()  # claims of this process that have ended, whatever could be written of it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -76,6 +78,7 @@ class Lease:
     def end(self) -> None:
         self._ended.set()
         self._renewer.join()
+        given_back.add(self._run.claim_id)
         try:
             if self._lost is None and last_run(self._storage, self._output_uri) is not None:
                 self._write(replace(self._run, ended_at=now()))
@@ -136,7 +139,7 @@ def wait_for_end(storage: Storage, output_uri: str, run: Run) -> None:
     Raises:
         Refused: it is alive.
     """
-    if run.ended_at is not None:
+    if run.ended_at is not None or run.claim_id in given_back:
         return
     alive = is_alive(run)
     if alive is None:

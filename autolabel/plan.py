@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from autolabel import parquet
 from autolabel.concepts import Exemplar, ImageExemplars
-from autolabel.errors import BadInput
+from autolabel.errors import BadInput, StorageError
 from autolabel.sources import Listing
 from autolabel.storage import Storage, join
 
@@ -132,6 +132,13 @@ class Plan:
         if not (columns_fit and groups_fit and sum(sizes) == self._footer.num_rows):
             raise BadInput(f"{self._uri} was not written by autolabel: it has other columns or row groups")
         return unit_size, input_root
+
+    def check_there(self) -> None:
+        """Raises StorageError where the plan is gone: labels without it would be taken for those of a later one."""
+        try:
+            self._storage.stat(self._uri)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StorageError(f"{self._uri} disappeared while the job ran: {error}") from error
 
     def images_in(self, unit: int) -> int:
         """How many images a unit has; only the last one can be short."""

@@ -23,9 +23,10 @@ from autolabel import parquet
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
 from autolabel.redaction import has_password
-from autolabel.storage import Listed, Storage, join, open_storage, scheme_of
+from autolabel.storage import SCHEMES, Listed, Storage, join, open_storage, scheme_of
 from autolabel.storage.local import LocalStorage, path_of
 
+BUCKET_SCHEMES = SCHEMES.keys() - {"file"}
 LONGEST_CELL = 2**31 - 1  # csv's own limit, 128 KiB, is less than an image's exemplars can take
 
 
@@ -141,6 +142,9 @@ def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
         image_uri = absolute(row.uri, listing.root)
         if has_password(image_uri):
             problems.append(f"{uri} {row.place}: uri holds a password, which would be written to every row of it")
+            continue
+        if scheme_of(image_uri) in BUCKET_SCHEMES and not re.match(r"\w+://[^/\s]+/.", image_uri, re.DOTALL):
+            problems.append(f"{uri} {row.place}: {image_uri!r} names no object in a bucket")
             continue
         if image_uri in seen:
             listing.duplicates.append(image_uri)

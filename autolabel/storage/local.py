@@ -59,6 +59,8 @@ class LocalStorage(Storage):
             if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
                 raise FileNotFoundError(str(error)) from error
             raise StorageError(f"{uri}: {error}") from error
+        except ValueError as error:  # a NUL in its name
+            raise FileNotFoundError(f"{uri!r}: {error}") from error
         if etag is not None and found.etag != etag:
             raise ObjectChanged(f"modified at {found.etag} ns, listed with {etag} ns")
         return data
@@ -70,8 +72,7 @@ class LocalStorage(Storage):
     def _create(self, uri: str, data: bytes) -> bool:
         path = Path(path_of(uri))
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(path)
-        try:
+        with temporary_beside(path) as temporary:
             with open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -80,21 +81,19 @@ class LocalStorage(Storage):
                 os.link(temporary, path)
             except FileExistsError:
                 return False
-        finally:
-            temporary.unlink(missing_ok=True)
         return True
 
     @contextmanager
     def replace(self, uri: str) -> Iterator[BinaryIO]:
         path = Path(path_of(uri))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(path)
         try:
-            with open(temporary, "wb") as file:
-                yield cast(BinaryIO, file)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary_beside(path) as temporary:
+                with open(temporary, "wb") as file:
+                    yield cast(BinaryIO, file)
+                os.replace(temporary, path)
+        except OSError as error:  # a full disk's does not say of which file
+            raise StorageError(f"{uri}: cannot be written: {error}") from error
 
 
 def path_of(uri: str) -> str:
@@ -107,6 +106,11 @@ def listed(path: str, stat: os.stat_result) -> Listed:
     return Listed(path, stat.st_size, str(stat.st_mtime_ns))
 
 
-def temporary_beside(path: Path) -> Path:
-    """A hidden name in the same folder: readers that glob for *.parquet do not see it."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A hidden name in the same folder: readers that glob for *.parquet do not see it. Nothing is left there after."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
