@@ -31,6 +31,7 @@ ANSWERS = {
     "conflict": ("409 Conflict", "ConditionalRequestConflict", "A conflicting operation was in progress."),
     "forbidden": ("403 Forbidden", "AccessDenied", "Access Denied"),
     "expired": ("400 Bad Request", "ExpiredToken", "The provided token has expired."),
+    "wrong": ("400 Bad Request", "InvalidRequest", "Missing required header for this request."),
     "no_bucket": ("404 Not Found", "NoSuchBucket", "The specified bucket does not exist"),
     "no_key": ("404 Not Found", "NoSuchKey", "The specified key does not exist."),
     "no_conditions": ("501 Not Implemented", "NotImplemented", "A header implies functionality not implemented."),

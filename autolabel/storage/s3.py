@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
-from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync, sync_wrapper
 from s3fs import S3FileSystem
 
@@ -66,7 +65,7 @@ class BoundedS3(S3FileSystem):  # type: ignore[misc]
 class S3Storage(RemoteStorage):
     """Uses s3fs for connections, credentials and `storage_options`; reads in one request where s3fs takes two."""
 
-    transient = (*RemoteStorage.transient, BotoCoreError, ResponseParserError)
+    transient = (*RemoteStorage.transient, BotoCoreError)
 
     def _driver(self, options: dict[str, Any]) -> Any:
         client = {"retries": {"total_max_attempts": 1}, "max_pool_connections": CONNECTIONS, **TIMEOUTS_S}
