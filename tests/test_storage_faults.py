@@ -201,7 +201,7 @@ def test_a_put_that_is_never_asked_for_its_body_ends(place: tuple[Storage, str],
     began = time.monotonic()
     with (
         faulty.failing(Fault(kind="stall")),
-        pytest.raises(StorageError, match=f"{uri}/new: OSError: no answer for 1 s"),
+        pytest.raises(StorageError, match=f"{uri}/new: .*no answer for 1 s"),
     ):
         storage.retrying_for(0).create_once(f"{uri}/new", b"new")
     assert time.monotonic() - began < 10

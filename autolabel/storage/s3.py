@@ -1,6 +1,7 @@
 """S3 and what speaks its protocol: paged listings, reads that check the etag, create-once by a conditional PUT."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -57,7 +58,7 @@ class BoundedS3(S3FileSystem):  # type: ignore[misc]
         try:
             return await asyncio.wait_for(super()._call_s3(method, *arguments, **request), bound_s)
         except TimeoutError as error:  # fsspec would make an error without a message of it
-            raise OSError(f"no answer for {bound_s:.0f} s") from error
+            raise OSError(errno.EIO, f"no answer for {bound_s:.0f} s") from error
 
     call_s3 = sync_wrapper(_call_s3)
 
@@ -93,7 +94,7 @@ class S3Storage(RemoteStorage):
             async with response["Body"] as body:
                 data: bytes = await body.read()
             if len(data) != response["ContentLength"]:
-                raise OSError(f"{len(data)} bytes came of {response['ContentLength']}")
+                raise OSError(errno.EIO, f"{len(data)} bytes came of {response['ContentLength']}")
             if etag is not None and (found := response["ETag"].strip('"')) != etag:  # not every server knows If-Match
                 raise ObjectChanged(f"etag {found}, listed with {etag}")
             return data
