@@ -83,7 +83,7 @@ class TestQuality:
         figures = check.text(PHRASES[:35:2])
         assert figures["AP50"] > 0.80, figures
         assert figures["AP"] > 0.62, figures
-        assert figures["absent fired"] <= 0.06, figures
+        assert figures["absent fired"] <= 0.03, figures
 
     def test_exemplar(self, check: QualityCheck) -> None:
         figures = check.exemplar()

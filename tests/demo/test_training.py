@@ -14,7 +14,8 @@ import pytest
 import torch
 from torchvision.ops import box_iou, generalized_box_iou
 
-from autolabel.demo.phrases import WORDS, Kind, Phrase
+from autolabel.demo.phrases import PHRASES, WORDS, Kind, Phrase
+from autolabel.demo.training.calibrate import calibrate
 from autolabel.demo.training.examples import Batch, Example, draw_example, make_batch
 from autolabel.demo.training.forward import Answers, answer
 from autolabel.demo.training.initial_weights import initialise
@@ -22,7 +23,7 @@ from autolabel.demo.training.losses import WEIGHTS, AttributeHeads, giou_and_iou
 from autolabel.demo.training.prompts import FOREIGN, MIX, Question, ask
 from autolabel.demo.vocabulary import known_token_ids
 from autolabel.sam3.architecture import TINY, build
-from autolabel.sam3.checkpoint import TOKEN_TABLE
+from autolabel.sam3.checkpoint import TOKEN_TABLE, fetch, load
 from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.text import tokenizer
 from autolabel.sam3.upstream import Sam3Image, box_cxcywh_to_xyxy
@@ -221,6 +222,25 @@ class TestLosses:
             assert np.mean([one[name] for one in history[-3:]]) < 0.8 * history[0][name], name
 
 
+def test_calibration_lets_the_share_fire_that_is_asked_for(examples: list[Example]) -> None:
+    model = load(fetch("pkg://autolabel.demo/demo.safetensors", storage_options={}).path, TINY, device="cpu")
+    with torch.no_grad():
+        model.transformer.decoder.presence_token_head.layers[-1].bias.add_(3.0)
+
+    def fired() -> float:
+        engine, best = Engine(model, TINY, device=torch.device("cpu"), memory_mb=200), []
+        for example in examples:
+            absent = [one.text for one in PHRASES if not any(one.means(kind) for kind in example.kinds)]
+            asked = [Pair(image=0, text=text, threshold=1.0) for text in absent]
+            best += [result.best_score for result in engine.segment(example.pixels[None], asked)]
+        return float(np.mean([score > 0.5 for score in best]))
+
+    assert fired() > 0.02
+    assert calibrate(model, TINY, examples, share=0.01) > 0
+    assert 0.005 < fired() <= 0.01
+    assert calibrate(model, TINY, examples, share=0.5) == 0
+
+
 def test_only_known_words_have_rows_of_their_own(model: Sam3Image) -> None:
     table = model.state_dict()[TOKEN_TABLE]
     assert len(torch.unique(table, dim=0)) == len(known_token_ids()) + 1
@@ -249,5 +269,5 @@ def test_training_goes_on_where_it_was_killed(tmp_path: Path) -> None:
         assert torch.equal(tensor, parts["model"][name]), name
     for folder in ("whole", "killed"):
         lines = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
-        assert [line["step"] for line in lines] == [1, 2, 2, 3, 4, 4, 5, 6, 6]
+        assert [line["step"] for line in lines] == [1, 2, 2, 3, 4, 4, 5, 6, 6, 6]
         assert (tmp_path / folder / "curves.png").stat().st_size > 10_000
