@@ -7,7 +7,7 @@ Importing this module imports neither torch nor ray.
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ class ModelConfig:
     sha256: str | None = key(None, "Refuse a checkpoint with another sha256.")
     seed: int | None = key(None, "Random weights by this seed, for tests and demos; only without a checkpoint.")
     precision: str = key("float32", "What most of the model works in: float32, or bfloat16 as Meta runs it on GPUs.")
+    compile: bool = key(False, "Compile the model with torch.compile: minutes at the start, less time per image.")
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the checkpoint.")
 
 
@@ -219,7 +220,10 @@ def to_settings(composed: DictConfig) -> Any:
     Raises:
         BadInput: with every problem between and within its fields.
     """
-    settings = OmegaConf.to_object(composed)
+    try:
+        settings = OmegaConf.to_object(composed)
+    except FrozenInstanceError as error:  # an override of `+key=`
+        raise BadInput(f"a key that is not in --help cannot be added: {error}") from error
     problems = list(problems_of(settings))
     if problems:
         raise BadInput(problems)
