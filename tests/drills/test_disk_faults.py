@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from autolabel import cli, job
+from autolabel import cli, job, pipeline
 from autolabel.config import compose_config
 from tests.drills.faults import reading
 from tests.drills.free_model import BRIGHT, DARK, FreeModel, Strike
@@ -232,6 +232,13 @@ def test_a_read_only_disk(
     assert_completes(run, output, photos, f"disk read-only {place}", ledger, detected_s)
 
 
+@pytest.fixture
+def one_unit_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody is between its look at the plan and its write when the fault strikes."""
+    monkeypatch.setattr(pipeline, "UNITS_IN_HAND", 1)
+
+
+@pytest.mark.usefixtures("one_unit_at_a_time")
 def test_a_disk_that_is_unplugged(disk: Disk, photos: Path, run: Run, ledger: Ledger, tmp_path: Path) -> None:
     """Its place is an empty folder then, to which one could write."""
     output = disk.folder / "labels-of-a-job"
@@ -251,6 +258,7 @@ def test_a_disk_that_is_unplugged(disk: Disk, photos: Path, run: Run, ledger: Le
     assert {path: path.read_bytes() for path in kept} == kept
 
 
+@pytest.mark.usefixtures("one_unit_at_a_time")
 def test_an_output_that_is_removed(photos: Path, run: Run, ledger: Ledger, tmp_path: Path) -> None:
     output = tmp_path / "labels-of-a-job"
     struck = strike(partial(shutil.rmtree, output), tmp_path)
@@ -264,6 +272,7 @@ def test_an_output_that_is_removed(photos: Path, run: Run, ledger: Ledger, tmp_p
     assert_completes(run, output, photos, "output removed", ledger, detected_s)
 
 
+@pytest.mark.usefixtures("one_unit_at_a_time")
 @pytest.mark.skipif(not LONG, reason="the short setting removes the whole output")
 def test_labels_that_are_removed(photos: Path, run: Run, ledger: Ledger, tmp_path: Path) -> None:
     """Some units' files, after their units were reported done."""
