@@ -82,9 +82,9 @@ def dataset(failing_server: str, tmp_path_factory: pytest.TempPathFactory, clust
 SHORT = {
     "503 to 20% of requests": [Fault(kind="slow_down", rate=0.2)],
     "409 and 412 at the conditional PUT": [
-        Fault(kind="conflict", rate=0.3),
-        Fault(kind="reset_after", methods="PUT", rate=0.5, seed=1),
-        Fault(kind="slow_down_after", methods="PUT", rate=0.5, seed=2),
+        Fault(kind="conflict", rate=0.2),
+        Fault(kind="reset_after", methods="PUT", rate=0.25, seed=1),
+        Fault(kind="slow_down_after", methods="PUT", rate=0.25, seed=2),
     ],
     "20% of requests, in every way": [
         Fault(kind=kind, rate=0.05, seed=seed)
