@@ -4,40 +4,21 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from autolabel.labeler import LabelJob
-from autolabel.sam3.engine import Engine, Pair, PairResult
 from tests.drills.faults import Command, HeldEngine, Place, strike
+from tests.drills.free_model import FreeModel
 from tests.drills.ledger import LONG, Ledger
 from tests.jobs import run_verify
 from tests.scenes import write_scenes
 
-SECONDS_PER_IMAGE = 0.05
+SECONDS_PER_BATCH = 0.2  # of four images
 N_SCENES, N_COPIES, UNIT_SIZE = 40, 120, 64
 FIRST_KILL_S, KILL_EVERY_S = 30, 60
-
-
-class TimedEngine(Engine):
-    """Finds nothing, in a fixed time."""
-
-    def __init__(self, job: LabelJob) -> None:
-        pass
-
-    def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
-        time.sleep(SECONDS_PER_IMAGE * len(pixels))
-        none = np.zeros((0, 4), np.float32)
-        masks = torch.zeros(0, 8, 8)
-        return [
-            PairResult(presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, mask_logits=masks)
-            for _ in pairs
-        ]
 
 
 def started(nodes: Any, photos: Path, folder: Path) -> tuple[Command, Place]:
@@ -46,7 +27,9 @@ def started(nodes: Any, photos: Path, folder: Path) -> tuple[Command, Place]:
     settings = [f"output.unit_size={UNIT_SIZE}", "prompts=[person]", "cluster.cpus_per_actor=1"]
     settings += ["cluster.min_actors=2", "cluster.max_actors=2", f"cluster.address={nodes.address}"]
     arguments = ["label", f"input.uri={photos}", f"output.uri={folder / 'output'}", *settings]
-    return Command(arguments, log=folder / "log", engine=HeldEngine(place, TimedEngine)), place
+    return Command(
+        arguments, log=folder / "log", engine=HeldEngine(place, FreeModel(partial(time.sleep, SECONDS_PER_BATCH)))
+    ), place
 
 
 def seconds_of(place: Place) -> float:
