@@ -62,6 +62,7 @@ class RejectCode(StrEnum):
     TRUNCATED = "truncated"  # the file ends before the image does
     CORRUPT = "corrupt"  # the decoder refuses the content
     DECODER_DIED = "decoder_died"  # decoding it crashed, or took more memory than there was
+    OUT_OF_MEMORY = "out_of_memory"  # the model's device has no room for it alone, though it has for a blank image
     TOO_MANY_PIXELS = "too_many_pixels"  # over `image.max_pixels`, known before decoding
     MISSING = "missing"  # listed, but no longer there
     CHANGED = "changed"  # another size, etag or mtime than the plan's

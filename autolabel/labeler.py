@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -18,19 +17,20 @@ import torch
 
 from autolabel.concepts import Concept, concepts
 from autolabel.config import LabelConfig
-from autolabel.labels import ImageLabels, PromptResult, Summary, file_metadata, read_summary, unit_uri, write_unit
-from autolabel.loading import Frame, LoadedImage, Rejection, ahead, load
+from autolabel.errors import RejectCode
+from autolabel.labels import ImageLabels, Summary, file_metadata, read_summary, unit_uri, write_unit
+from autolabel.loading import LoadedImage, Rejection, ahead, load
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan, PlannedImage
-from autolabel.postprocess import Instance, Rules, select
+from autolabel.postprocess import Rules
 from autolabel.quarantine import Quarantine
-from autolabel.rle import area, bbox_xywh
+from autolabel.rows import finish, rejected
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES, build
 from autolabel.sam3.engine import Engine, Pair, PairResult
-from autolabel.sam3.masks import logits_to_rles
-from autolabel.sam3.precision import PRECISIONS, narrow
+from autolabel.sam3.precision import PRECISIONS, multiply_in, narrow
 from autolabel.sam3.seeding import seed_weights
+from autolabel.segmenting import NO_ROOM, segment_batch
 from autolabel.storage import open_storage
 
 BATCHES_BEHIND = 4  # of which mask logits are kept until they are RLE
@@ -79,11 +79,11 @@ class Labeler:
         self._job = job
         self._architecture = ARCHITECTURES[config.model.architecture]
         self._engine = engine
-        self._model_free = threading.Lock()
         self._output = open_storage(job.output_uri, config.output.storage_options)
         self._plan = Plan(self._output, job.output_uri)
         self._loading = ThreadPoolExecutor(config.batch.load_threads, thread_name_prefix="load")
         self._decoding = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self._model = ThreadPoolExecutor(1, thread_name_prefix="model")  # one at a time, and always the same
         self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
         self._unfinished = threading.Semaphore(BATCHES_BEHIND * config.batch.images)
         self._metadata = file_metadata(job.fingerprint, job.ontology)
@@ -192,23 +192,31 @@ class Labeler:
             for image, _ in batch
         ]
         pairs = [
-            pair(index, concept, self._threshold_of[concept.category_id])
+            [pair(index, concept, self._threshold_of[concept.category_id]) for concept in of_image]
             for index, of_image in enumerate(asked)
-            for concept in of_image
         ]
         pixels = torch.stack([loaded.pixels for _, loaded in batch])
-        with self._model_free:
-            began = time.monotonic()
-            results = iter(self._engine.segment(pixels, pairs))
-            watch.model_s += time.monotonic() - began
+        found_in = self._model.submit(self._timed, watch, pixels, pairs).result()
         rows: dict[int, Future[ImageLabels] | ImageLabels] = {}
-        for (image, loaded), of_image in zip(batch, asked, strict=True):
+        for (image, loaded), of_image, results in zip(batch, asked, found_in, strict=True):
+            if results is None:
+                no_room = Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=loaded.frame.sha256)
+                rows[image.image_id] = rejected(image, no_room)
+                continue
             self._unfinished.acquire()  # the model waits here when the threads behind it fall back
-            found = [(concept, next(results)) for concept in of_image]
+            found = list(zip(of_image, results, strict=True))
             row = self._finishing.submit(finish, image, loaded.frame, found, self._rules)
             row.add_done_callback(lambda _: self._unfinished.release())
             rows[image.image_id] = row
         return rows
+
+    def _timed(
+        self, watch: Stopwatch, pixels: torch.Tensor, pairs: Sequence[Sequence[Pair]]
+    ) -> list[list[PairResult] | None]:
+        began = time.monotonic()
+        results = segment_batch(self._engine, pixels, pairs)
+        watch.model_s += time.monotonic() - began
+        return results
 
 
 def load_engine(job: LabelJob) -> Engine:
@@ -230,10 +238,11 @@ def load_engine(job: LabelJob) -> Engine:
         )
         model = checkpoint.load(found.path, architecture, device=device)
     narrow(model, PRECISIONS[config.precision])
+    multiply_in(PRECISIONS[config.precision])
     memory_mb = job.config.batch.memory_mb
     if memory_mb is None:
         memory_mb = int(torch.cuda.mem_get_info()[0] * GPU_SHARE / 1e6) if device.type == "cuda" else CPU_MEMORY_MB
-    return Engine(model, architecture, device=device, memory_mb=memory_mb)
+    return Engine(model, architecture, device=device, memory_mb=memory_mb, compiled=config.compile)
 
 
 def pair(index: int, concept: Concept, threshold: float) -> Pair:
@@ -244,53 +253,4 @@ def pair(index: int, concept: Concept, threshold: float) -> Pair:
         boxes_cxcywh=tuple(exemplar.box_cxcywh for exemplar in concept.exemplars),
         positive=tuple(exemplar.positive for exemplar in concept.exemplars),
         threshold=threshold,
-    )
-
-
-def finish(
-    image: PlannedImage, frame: Frame, results: Sequence[tuple[Concept, PairResult]], rules: Rules
-) -> ImageLabels:
-    """The row of an image: masks at its own size, overlaps resolved, limits applied."""
-    found = [
-        Instance(
-            category_id=concept.category_id,
-            phrase=concept.phrase,
-            score=float(score),
-            presence=result.presence,
-            rle=rle,
-            area_px=area(rle),
-            bbox_xywh=bbox_xywh(rle),
-        )
-        for concept, result in results
-        for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, frame.size_hw), strict=True)
-    ]
-    kept = select(found, rules)
-    n_of = Counter((instance.category_id, instance.phrase) for instance in kept)
-    return ImageLabels(
-        image_id=image.image_id,
-        uri=image.uri,
-        size_hw=frame.size_hw,
-        orientation=frame.orientation,
-        sha256=frame.sha256,
-        prompts=tuple(
-            PromptResult(
-                category_id=concept.category_id,
-                phrase=concept.phrase,
-                presence=result.presence,
-                best_score=result.best_score,
-                n_instances=n_of[concept.category_id, concept.phrase],
-            )
-            for concept, result in results
-        ),
-        instances=tuple(kept),
-    )
-
-
-def rejected(image: PlannedImage, rejection: Rejection) -> ImageLabels:
-    return ImageLabels(
-        image_id=image.image_id,
-        uri=image.uri,
-        sha256=rejection.sha256,
-        reject_code=rejection.code,
-        reject_detail=rejection.detail,
     )

@@ -175,15 +175,15 @@ class _ConcreteLinspace(TorchFunctionMode):
 
 
 class _GeometryEncoder(SequenceGeometryEncoder):  # type: ignore[misc]  # untyped
-    """Meta's encoder of boxes, without the pinned memory that a machine without CUDA cannot give."""
+    """Meta's encoder of boxes, without the copy that needs CUDA, and waits for it."""
 
     def _encode_boxes(
         self, boxes: torch.Tensor, boxes_mask: torch.Tensor, boxes_labels: torch.Tensor, img_feats: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Boxes (N, P, 4) cxcywh as fractions, labels (N, P), features (P, C, H, W) to (N, P, C) and the mask."""
+        """Boxes (N, P, 4) cxcywh as fractions, labels (N, P), features (P, C, s, s) to (N, P, C) and the mask."""
         n_boxes, n_pairs = boxes.shape[:2]
-        height, width = img_feats.shape[-2:]
-        boxes_xyxy = box_cxcywh_to_xyxy(boxes) * boxes.new_tensor([width, height, width, height])
+        side = img_feats.shape[-1]  # SAM3's maps are square
+        boxes_xyxy = box_cxcywh_to_xyxy(boxes) * side
         pooled = roi_align(img_feats, boxes_xyxy.float().transpose(0, 1).unbind(0), self.roi_size)
         pooled = self.boxes_pool_project(pooled).view(n_pairs, n_boxes, self.d_model).transpose(0, 1)
         position = self.pos_enc.encode_boxes(*(side.flatten() for side in boxes.unbind(-1)))

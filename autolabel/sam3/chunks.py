@@ -17,10 +17,14 @@ log = logging.getLogger("autolabel")
 class Chunks:
     """Remembers from call to call what fitted. Not thread-safe."""
 
-    def __init__(self, largest: int, of: str) -> None:
-        """Take at most `largest` at a time; `of` is what they are called in the log."""
+    def __init__(self, largest: int, of: str, *, powers_of_two: bool = False) -> None:
+        """Take at most `largest` at a time; `of` is what they are called in the log.
+
+        `powers_of_two`: so many at a time and no others, for work that costs a lot at each new size.
+        """
         self._largest = self._size = max(1, largest)
         self._of = of
+        self._powers_of_two = powers_of_two
         self._fitted = 0
 
     def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Iterable[Result]]) -> list[Result]:
@@ -32,7 +36,10 @@ class Chunks:
         results: list[Result] = []
         start = 0
         while start < len(items):
-            piece = items[start : start + self._size]
+            n_items = min(self._size, len(items) - start)
+            if self._powers_of_two:
+                n_items = 1 << (n_items.bit_length() - 1)
+            piece = items[start : start + n_items]
             if not self._fits(piece, work, results):
                 continue
             start += len(piece)

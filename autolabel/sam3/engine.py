@@ -10,9 +10,11 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import pad
 
 from autolabel.sam3.architecture import Architecture
 from autolabel.sam3.chunks import Chunks
+from autolabel.sam3.device import on_device
 from autolabel.sam3.forward import Asked, Forward, Found, ImageFeatures
 from autolabel.sam3.preprocess import normalize
 from autolabel.sam3.text import VISUAL, TextCache
@@ -48,18 +50,30 @@ class PairResult:
 
 
 class Engine:
-    """A SAM3 ready to segment, in float32. Not thread-safe."""
+    """A SAM3 ready to segment. Not thread-safe; a compiled one is called from one thread."""
 
-    def __init__(self, model: Sam3Image, architecture: Architecture, *, device: torch.device, memory_mb: int) -> None:
-        """`model` is on `device` already; `memory_mb` bounds what is computed at a time, the weights apart."""
-        self._forward = Forward(model)
+    def __init__(
+        self,
+        model: Sam3Image,
+        architecture: Architecture,
+        *,
+        device: torch.device,
+        memory_mb: int,
+        compiled: bool = False,
+    ) -> None:
+        """`model` is on `device` already; `memory_mb` bounds what is computed at a time, the weights apart.
+
+        `compiled`: by torch.compile, for shapes that are powers of two: each is compiled when it first occurs.
+        """
+        self._forward = Forward(model, compiled=compiled)
+        self._compiled = compiled
         self._architecture = architecture
         self._device = device
         self._texts = TextCache(model, device=device)
         memory = memory_mb * 1_000_000
-        self._images = Chunks(memory // image_bytes(architecture), "images")
-        self._pairs = Chunks(memory // pair_bytes(architecture), "pairs")
-        self._hits = Chunks(memory // hit_bytes(architecture), "pairs with masks")
+        self._images = Chunks(memory // image_bytes(architecture), "images", powers_of_two=compiled)
+        self._pairs = Chunks(memory // pair_bytes(architecture), "pairs", powers_of_two=compiled)
+        self._hits = Chunks(memory // hit_bytes(architecture), "pairs with masks", powers_of_two=compiled)
 
     @torch.inference_mode()
     def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
@@ -79,7 +93,7 @@ class Engine:
             of_image.setdefault(pair.image, []).append(index)
 
         def segment_images(images: Sequence[int]) -> Iterator[tuple[int, PairResult]]:
-            features = self._forward.images(normalize(pixels[list(images)].to(self._device)))
+            features = self._forward.images(normalize(on_device(pixels[list(images)], self._device)))
             place = {image: position for position, image in enumerate(images)}
             asked = [
                 (index, replace(pairs[index], image=place[image])) for image in images for index in of_image[image]
@@ -92,69 +106,59 @@ class Engine:
         return [results[index] for index in range(len(pairs))]
 
     def _segment_pairs(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Iterator[PairResult]:
-        """One pass of the decoder over pairs of encoded images."""
+        """One pass of the decoder over pairs of encoded images; the host waits for it once, and once for its masks."""
         asked = self._asked(features, pairs)
         found = self._forward.find(features, asked)
-        keep = found.scores > self._tensor([pair.threshold for pair in pairs])[:, None]
-        n_kept = keep.sum(dim=1).tolist()
-        hits = [index for index, n in enumerate(n_kept) if n]
-        logits = iter(self._hits.run(hits, partial(self._masks, features, asked, found, keep, n_kept)))
+        told = torch.cat([found.presence[:, None], found.scores, found.boxes_xyxy.flatten(1)], dim=1).cpu()
+        n_queries = self._architecture.queries
+        presence, scores, boxes_xyxy = torch.split(told, [1, n_queries, 4 * n_queries], dim=1)
+        keep = scores > torch.tensor([pair.threshold for pair in pairs])[:, None]
+        hits = keep.any(dim=1).nonzero()[:, 0].tolist()
+        logits = iter(self._hits.run(hits, partial(self._masks, features, asked, found, keep)))
         side = 4 * self._architecture.feature_side
         nothing = torch.empty(0, side, side)
-        for presence, best_score, scores, boxes, n in zip(
-            found.presence.tolist(),
-            found.scores.amax(dim=1).tolist(),
-            torch.split(found.scores[keep].cpu(), n_kept),
-            torch.split(found.boxes_xyxy[keep].cpu(), n_kept),
-            n_kept,
-            strict=True,
-        ):
+        for index, kept in enumerate(keep):
             yield PairResult(
-                presence=presence,
-                best_score=best_score,
-                scores=scores.numpy(),
-                boxes_xyxy=boxes.numpy(),
-                mask_logits=next(logits) if n else nothing,
+                presence=presence[index].item(),
+                best_score=scores[index].max().item(),
+                scores=scores[index, kept].numpy(),
+                boxes_xyxy=boxes_xyxy[index].view(-1, 4)[kept].numpy(),
+                mask_logits=next(logits) if kept.any() else nothing,
             )
 
     def _masks(
-        self,
-        features: ImageFeatures,
-        asked: Asked,
-        found: Found,
-        keep: torch.Tensor,
-        n_kept: Sequence[int],
-        hits: Sequence[int],
+        self, features: ImageFeatures, asked: Asked, found: Found, keep: torch.Tensor, hits: Sequence[int]
     ) -> Sequence[torch.Tensor]:
-        """Mask logits of the kept queries of some pairs, a tensor a pair."""
-        pairs = self._tensor(list(hits))
-        pair, query = keep[pairs].nonzero(as_tuple=True)
-        counts = [n_kept[index] for index in hits]
-        logits = self._forward.masks(features, asked, found, pairs=hits, queries=(pairs[pair], query), n_kept=counts)
-        return torch.split(logits.cpu(), counts)
+        """Mask logits of the kept queries of some pairs, a tensor a pair; `keep` (P, Q) is the host's."""
+        n_kept = keep[hits].sum(dim=1).tolist()
+        hit, query = keep[hits].nonzero(as_tuple=True)
+        queries = on_device(torch.tensor(hits)[hit], self._device), on_device(query, self._device)
+        logits = self._forward.masks(features, asked, found, pairs=hits, queries=queries, n_kept=n_kept)
+        return torch.split(logits.cpu(), n_kept)
 
     def _asked(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Asked:
         """Tokens of text and boxes for every pair; those without boxes share what their image has for that."""
         phrases = [VISUAL if pair.text is None else pair.text for pair in pairs]
         distinct = list(dict.fromkeys(phrases))
         text, text_padding = self._texts.encode(distinct)
-        which = self._tensor([distinct.index(phrase) for phrase in phrases])
+        which = on_device([distinct.index(phrase) for phrase in phrases], self._device)
         images = [pair.image for pair in pairs]
         n_boxes = [len(pair.boxes_cxcywh) for pair in pairs]
         geometry = features.no_boxes.new_zeros(len(pairs), 1 + max(n_boxes), features.no_boxes.shape[-1])
-        geometry[:, 0] = features.no_boxes[self._tensor(images)]
+        geometry[:, 0] = features.no_boxes[on_device(images, self._device)]
         geometry_padding = torch.ones(geometry.shape[:2], dtype=torch.bool, device=self._device)
         geometry_padding[:, 0] = False
         if boxed := [index for index, n in enumerate(n_boxes) if n]:
-            rows = self._tensor(boxed)
+            rows = on_device(boxed, self._device)
             prompt = self._boxes([pairs[index] for index in boxed])
-            image = self._tensor([images[index] for index in boxed])
+            image = on_device([images[index] for index in boxed], self._device)
             geometry[rows], geometry_padding[rows] = self._forward.boxes(features, image, prompt)
-        return Asked(
-            images=images,
-            tokens=torch.cat([text[which], geometry], dim=1),
-            padding=torch.cat([text_padding[which], geometry_padding], dim=1),
-        )
+        tokens = torch.cat([text[which], geometry], dim=1)
+        padding = torch.cat([text_padding[which], geometry_padding], dim=1)
+        if self._compiled:
+            n_more = token_bucket(tokens.shape[1]) - tokens.shape[1]
+            tokens, padding = pad(tokens, (0, 0, 0, n_more)), pad(padding, (0, n_more), value=True)
+        return Asked(images=images, tokens=tokens, padding=padding)
 
     def _boxes(self, pairs: Sequence[Pair]) -> Prompt:
         """The boxes of pairs that have some, padded on the right to the most that one has."""
@@ -168,13 +172,15 @@ class Engine:
             labels[:n, index] = torch.tensor(pair.positive)
             padding[index, :n] = False
         return Prompt(
-            box_embeddings=boxes.to(self._device),
-            box_mask=padding.to(self._device),
-            box_labels=labels.to(self._device),
+            box_embeddings=on_device(boxes, self._device),
+            box_mask=on_device(padding, self._device),
+            box_labels=on_device(labels, self._device),
         )
 
-    def _tensor(self, values: list[int] | list[float]) -> torch.Tensor:
-        return torch.tensor(values, device=self._device)
+
+def token_bucket(n_tokens: int) -> int:
+    """To how many tokens a compiled model's prompts are padded: 8, 16, 32 and so on."""
+    return max(8, 1 << (n_tokens - 1).bit_length())
 
 
 # Estimates, in float32, of what a pass holds at its height, by its largest tensors; halving corrects them.

@@ -6,7 +6,8 @@ scored. Masks are made of the pairs that have a query to keep, and of the querie
 which masks alone need, of the images that have such a pair. The fourth level of the neck and the semantic head, which
 nobody reads, are left out. The results differ from the reference by the order of additions.
 
-The model's parts may be narrower than float32 (see `precision`); each stage takes what comes in the type it works in.
+The results of a stage are float32, whatever parts of the model are narrower (see `precision`). No stage waits for the
+device or reads a value from it, so the host is always ahead; what tensors alone decide can be compiled (see `device`).
 
 Shapes: B images, P pairs, Q queries, T tokens, C channels, s x s image features; sequences are batch first here.
 """
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import conv_transpose2d, interpolate, relu
+from torch.nn.functional import conv_transpose2d, interpolate, pad, relu
 
+from autolabel.sam3.device import Stage, Tensors, on_device, stage
+from autolabel.sam3.rotary import rotate_in_real_numbers
 from autolabel.sam3.upstream import (
     Prompt,
     Sam3Image,
@@ -34,7 +37,6 @@ class ImageFeatures:
     trunk: torch.Tensor  # (B, V, s, s) the ViT's
     coarse: torch.Tensor  # (B, s*s, C)
     attended: torch.Tensor  # (B, s*s, C) after the fusion encoder's first self-attention
-    positions: torch.Tensor  # (1, s*s, C)
     no_boxes: torch.Tensor  # (B, C) the geometry token of a prompt without boxes
 
 
@@ -61,42 +63,34 @@ class Found:
 class Forward:
     """The stages of one forward pass, each a function of the ones before."""
 
-    def __init__(self, model: Sam3Image) -> None:
+    @torch.no_grad()
+    def __init__(self, model: Sam3Image, *, compiled: bool = False) -> None:
+        """`model` is on its device already. Compiled stages take a while at their first shapes: keep shapes few."""
         self._model = model
-        convs = model.segmentation_head.pixel_decoder.conv_layers[:2]
-        self._enlarging = [_enlarging(conv.weight.float()).to(conv.weight.dtype) for conv in convs]
+        self._compiled = compiled
+        self._device = model.transformer.decoder.query_embed.weight.device
+        self._enlarging = [_enlarging(conv.weight) for conv in model.segmentation_head.pixel_decoder.conv_layers[:2]]
+        side = model.transformer.decoder.compilable_stored_size[0]
+        neck = model.backbone.vision_backbone
+        self._positions = _sequence(neck.position_encoding(torch.empty(1, 1, side, side, device=self._device)))
+        if compiled:
+            rotate_in_real_numbers(neck.trunk)
+        steps = (self._encoded, self._searched, self._finer, self._decoded)
+        stages: list[Stage] = [stage(step, self._device) for step in steps] if compiled else list(steps)
+        self._encode, self._search, self._enlarge, self._decode = stages
 
     def images(self, pixels: torch.Tensor) -> ImageFeatures:
         """Normalised pixels (B, 3, R, R)."""
-        neck = self._model.backbone.vision_backbone
-        trunk = neck.trunk(pixels.to(neck.convs[2].conv_1x1.weight.dtype))[-1]
-        coarse = neck.convs[2](trunk)
-        positions = _sequence(neck.position_encoding(coarse[:1]).to(coarse.dtype))
-        coarse = _sequence(coarse)
-        layer = self._model.transformer.encoder.layers[0]
-        nothing = Prompt(
-            box_embeddings=torch.zeros(0, len(coarse), 4, device=coarse.device),
-            box_mask=torch.zeros(len(coarse), 0, dtype=torch.bool, device=coarse.device),
-        )
-        geometry, _ = self._geometry(nothing, coarse, positions)
-        return ImageFeatures(
-            trunk=trunk,
-            coarse=coarse,
-            attended=self_attended(layer, coarse, positions),
-            positions=positions,
-            no_boxes=geometry[:, 0],
-        )
+        return ImageFeatures(**self._encode(pixels))
 
     def boxes(self, features: ImageFeatures, image: torch.Tensor, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
         """Geometry tokens (P, N + 1, C) of prompts of up to N boxes, and their padding (P, N + 1)."""
-        return self._geometry(prompt, features.coarse[image], features.positions)
+        return self._geometry(prompt, features.coarse[image])
 
     def find(self, features: ImageFeatures, asked: Asked) -> Found:
         """Every query of every pair."""
-        memory = features.attended[torch.tensor(asked.images, device=asked.tokens.device)]
-        encoder = self._model.transformer.encoder
-        memory = fused(encoder, memory, features.positions, asked.tokens.to(memory.dtype), asked.padding)
-        return self._decode(memory, features.positions, asked)
+        memory = features.attended[on_device(asked.images, self._device)]
+        return Found(**self._search(memory, asked.tokens, asked.padding))
 
     def masks(
         self,
@@ -108,51 +102,75 @@ class Forward:
         queries: tuple[torch.Tensor, torch.Tensor],
         n_kept: Sequence[int],
     ) -> torch.Tensor:
-        """Mask logits (K, 4s, 4s) float32 of K queries.
+        """Mask logits (K, 4s, 4s) of K queries.
+
+        The pixel decoder convolves the sum of a finer map and of its own coarser result, enlarged. Convolution is
+        linear, so where images have several pairs that of the finer map is done once per image, and enlarging and
+        convolving in one transposed convolution, which has 4/9 of the multiplications.
 
         Args:
             pairs: those with something to keep.
             queries: pair and query of each (K,), in the order of `pairs`.
             n_kept: how many queries each of `pairs` keeps, K in all; known to the host, so that nothing waits.
         """
-        head = self._model.segmentation_head
-        hits = torch.tensor(pairs, device=asked.tokens.device)
-        memory = found.memory[hits].transpose(0, 1)
-        tokens = asked.tokens[hits].transpose(0, 1).to(memory.dtype)
-        attended, _ = head.cross_attend_prompt(
-            query=head.cross_attn_norm(memory), key=tokens, value=tokens, key_padding_mask=asked.padding[hits]
-        )
-        side = features.trunk.shape[-1]
-        fused = (memory + attended).permute(1, 2, 0).unflatten(-1, (side, side))
-        pixels = self._decoded_pixels(features.trunk, [asked.images[pair] for pair in pairs], fused)
+        image_of = [asked.images[pair] for pair in pairs]
+        images = sorted(set(image_of))
+        shared = len(pairs) >= 2 * len(images)
+        seen = features.trunk[on_device(images, self._device)]
+        # Compiled, one by one: there is one shape, and an image is work enough.
+        finer = [self._enlarge(some, shared=shared) for some in torch.split(seen, 1 if self._compiled else len(seen))]
+        image = on_device([images.index(one) for one in image_of], self._device)
+        hits = on_device(pairs, self._device)
+        pixels = self._decode(
+            found.memory[hits],
+            asked.tokens[hits],
+            asked.padding[hits],
+            torch.cat([maps["doubled"] for maps in finer])[image],
+            torch.cat([maps["quadrupled"] for maps in finer])[image],
+            shared=shared,
+        )["pixels"]
         # The 1 x 1 convolution behind the pixel decoder is linear: it is applied to the few queries, not to all pixels.
+        head = self._model.segmentation_head
         last = head.instance_seg_head
         embedded = head.mask_predictor.mask_embed(found.queries[queries])
-        weights, offsets = (embedded @ last.weight[:, :, 0, 0]).to(pixels.dtype), embedded @ last.bias
+        weights, offsets = embedded @ last.weight[:, :, 0, 0], embedded @ last.bias
         logits = [
             weights_of_pair @ pixels_of_pair.flatten(1)
             for weights_of_pair, pixels_of_pair in zip(weights.split(list(n_kept)), pixels, strict=True)
         ]
-        with_offsets: torch.Tensor = torch.cat(logits).float() + offsets[:, None]
+        with_offsets: torch.Tensor = torch.cat(logits) + offsets[:, None]
         return with_offsets.view(-1, *pixels.shape[-2:])
 
-    def _geometry(
-        self, prompt: Prompt, coarse: torch.Tensor, positions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _encoded(self, pixels: torch.Tensor) -> Tensors:
+        neck = self._model.backbone.vision_backbone
+        trunk = neck.trunk(pixels)[-1]
+        coarse = _sequence(neck.convs[2](trunk))
+        nothing = Prompt(
+            box_embeddings=coarse.new_zeros(0, len(coarse), 4),
+            box_mask=torch.zeros(len(coarse), 0, dtype=torch.bool, device=coarse.device),
+        )
+        geometry, _ = self._geometry(nothing, coarse)
+        attended = self_attended(self._model.transformer.encoder.layers[0], coarse, self._positions)
+        return {"trunk": trunk, "coarse": coarse, "attended": attended, "no_boxes": geometry[:, 0]}
+
+    def _geometry(self, prompt: Prompt, coarse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         side = int(coarse.shape[1] ** 0.5)
         tokens, padding = self._model.geometry_encoder(
             geo_prompt=prompt,
-            img_feats=[coarse.float().transpose(0, 1)],
+            img_feats=[coarse.transpose(0, 1)],
             img_sizes=[(side, side)],
-            img_pos_embeds=[positions.float().expand(len(coarse), -1, -1).transpose(0, 1)],
+            img_pos_embeds=[self._positions.expand(len(coarse), -1, -1).transpose(0, 1)],
         )
         return tokens.transpose(0, 1), padding
 
-    def _decode(self, memory: torch.Tensor, positions: torch.Tensor, asked: Asked) -> Found:
-        """The decoder, whose first query is the presence token; sequence first, as its layers are."""
+    def _searched(self, memory: torch.Tensor, tokens: torch.Tensor, padding: torch.Tensor) -> Tensors:
+        """The rest of the fusion encoder, then the decoder: its first query is the presence token, and it is sequence
+        first, as its layers are.
+        """
+        memory = fused(self._model.transformer.encoder, memory, self._positions, tokens, padding)
         decoder, n_pairs = self._model.transformer.decoder, len(memory)
-        values = memory.float().transpose(0, 1)
-        keys, tokens = values + positions.float().transpose(0, 1), asked.tokens.transpose(0, 1)
+        values, tokens = memory.transpose(0, 1), tokens.transpose(0, 1)
+        keys = values + self._positions.transpose(0, 1)
         hidden = torch.cat([decoder.presence_token.weight, decoder.query_embed.weight])[:, None]
         hidden = hidden.expand(-1, n_pairs, -1)
         boxes = decoder.reference_points.weight.sigmoid()[:, None].expand(-1, n_pairs, -1)
@@ -162,9 +180,7 @@ class Forward:
             asking = hidden + place
             attended, _ = layer.self_attn(asking, asking, hidden, need_weights=False)
             hidden = layer.norm2(hidden + attended)
-            attended, _ = layer.ca_text(
-                hidden + place, tokens, tokens, key_padding_mask=asked.padding, need_weights=False
-            )
+            attended, _ = layer.ca_text(hidden + place, tokens, tokens, key_padding_mask=padding, need_weights=False)
             hidden = layer.catext_norm(hidden + attended)
             bias = self._position_bias(boxes).flatten(0, 1)
             attended, _ = layer.cross_attn(query=hidden + place, key=keys, value=values, attn_mask=bias)
@@ -174,14 +190,14 @@ class Forward:
             boxes = (decoder.bbox_embed(queries) + inverse_sigmoid(boxes)).sigmoid()
         presence = decoder.presence_token_head(decoder.presence_token_out_norm(hidden[0])).sigmoid()
         queries = queries.transpose(0, 1)
-        logits = self._model.dot_prod_scoring(queries[None], tokens, asked.padding)[0].squeeze(-1)
-        return Found(
-            presence=presence.squeeze(-1),
-            scores=logits.sigmoid() * presence,
-            boxes_xyxy=box_cxcywh_to_xyxy(boxes.transpose(0, 1)),
-            queries=queries,
-            memory=memory,
-        )
+        logits = self._model.dot_prod_scoring(queries[None], tokens, padding)[0].squeeze(-1)
+        return {
+            "presence": presence.squeeze(-1),
+            "scores": logits.sigmoid() * presence,
+            "boxes_xyxy": box_cxcywh_to_xyxy(boxes.transpose(0, 1)),
+            "queries": queries,
+            "memory": memory,
+        }
 
     def _position_bias(self, boxes: torch.Tensor) -> torch.Tensor:
         """What the decoder adds to its attention: (P, heads, 1 + Q, s*s), of boxes (Q, P, 4) cxcywh.
@@ -194,32 +210,46 @@ class Forward:
         rows, columns = decoder.compilable_cord_cache
         along_y = decoder.boxRPB_embed_y(_log_distances(rows, corners[..., 1::2])).permute(0, 3, 1, 2)
         along_x = decoder.boxRPB_embed_x(_log_distances(columns, corners[..., 0::2])).permute(0, 3, 1, 2)
-        n_pairs, n_heads, n_queries, height = along_y.shape
-        bias: torch.Tensor = along_y.new_zeros(n_pairs, n_heads, 1 + n_queries, height, along_x.shape[-1])
-        torch.add(along_y[..., :, None], along_x[..., None, :], out=bias[:, :, 1:])
+        along_y, along_x = pad(along_y, (0, 0, 1, 0)), pad(along_x, (0, 0, 1, 0))  # (P, heads, 1 + Q, s)
+        bias: torch.Tensor = along_y[..., :, None] + along_x[..., None, :]
         return bias.flatten(-2)
 
-    def _decoded_pixels(self, trunk: torch.Tensor, image_of: Sequence[int], fused: torch.Tensor) -> torch.Tensor:
-        """The pixel decoder: fused maps (S, C, s, s) and the images they are of, to (S, C, 4s, 4s).
-
-        It convolves the sum of a finer map and of its own coarser result, enlarged. Convolution is linear, so where
-        images have several pairs that of the finer map is done once per image, and enlarging and convolving in one
-        transposed convolution, which has 4/9 of the multiplications.
-        """
+    def _finer(self, trunk: torch.Tensor, *, shared: bool) -> Tensors:
+        """The neck's finer maps (B, C, 2s, 2s) and (B, C, 4s, 4s); `shared`: after the pixel decoder's convolutions."""
         convs, decoder = self._model.backbone.vision_backbone.convs, self._model.segmentation_head.pixel_decoder
-        images = sorted(set(image_of))
-        seen = trunk[torch.tensor(images, device=trunk.device)]
-        image = torch.tensor([images.index(one) for one in image_of], device=trunk.device)
-        pixels = fused
+        maps = {"doubled": convs[1](trunk), "quadrupled": convs[0](trunk)}
+        if not shared:
+            return maps
+        return {name: conv(one) for (name, one), conv in zip(maps.items(), decoder.conv_layers, strict=False)}
+
+    def _decoded(
+        self,
+        memory: torch.Tensor,
+        tokens: torch.Tensor,
+        padding: torch.Tensor,
+        doubled: torch.Tensor,
+        quadrupled: torch.Tensor,
+        *,
+        shared: bool,
+    ) -> Tensors:
+        """The pixel decoder: P pairs and the finer maps of each one's image, to pixels (P, C, 4s, 4s)."""
+        head = self._model.segmentation_head
+        memory, tokens = memory.transpose(0, 1), tokens.transpose(0, 1)
+        attended, _ = head.cross_attend_prompt(
+            query=head.cross_attn_norm(memory), key=tokens, value=tokens, key_padding_mask=padding
+        )
+        side = doubled.shape[-1] // 2
+        pixels = (memory + attended).permute(1, 2, 0).unflatten(-1, (side, side))
+        decoder = head.pixel_decoder
         for finer, conv, norm, enlarging in zip(
-            (convs[1], convs[0]), decoder.conv_layers, decoder.norms, self._enlarging, strict=False
+            (doubled, quadrupled), decoder.conv_layers, decoder.norms, self._enlarging, strict=False
         ):
-            if len(image_of) < 2 * len(images):
-                convolved = conv(finer(seen)[image] + interpolate(pixels, scale_factor=2, mode="nearest"))
+            if shared:
+                convolved = finer + conv_transpose2d(pixels, enlarging, stride=2, padding=1)
             else:
-                convolved = conv(finer(seen))[image] + conv_transpose2d(pixels, enlarging, stride=2, padding=1)
+                convolved = conv(finer + interpolate(pixels, scale_factor=2, mode="nearest"))
             pixels = relu(norm(convolved))
-        return pixels
+        return {"pixels": pixels}
 
 
 def _enlarging(kernel: torch.Tensor) -> torch.Tensor:

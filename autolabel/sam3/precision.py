@@ -1,11 +1,16 @@
 """Which parts of SAM3 can work in bfloat16.
 
-The wide parts, in which nearly all operations are: the image encoder and its neck, the text encoder, the fusion
-encoder and the pixel decoder. Boxes, scores and what positions are made of stay in float32: they are small, and a
-score or a box must not jump by 1/256.
+The layers in which nine tenths of the operations are: those of the ViT's blocks, and the fusion encoder's
+self-attention and feed-forward. Such a layer takes what it is given as bfloat16; what it gives is added to a float32
+stream, as under Meta's autocast. All the rest stays float32: a score or a box must not jump by 1/256, nor an outline,
+which is where a sum over the channels of the finest map crosses 0. What that costs and gains: jobs/README.md.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
+from torch import nn
 
 from autolabel.sam3.upstream import Sam3Image
 
@@ -14,19 +19,34 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @torch.no_grad()
 def narrow(model: Sam3Image, dtype: torch.dtype) -> Sam3Image:
-    """Store the wide parts' weights in a type, in place.
+    """Store the wide layers' weights in a type and let them work in it, in place.
 
     Parameters alone: the rotary embedding's buffers are complex, and `module.to(dtype)` would drop half of them.
     """
-    head = model.segmentation_head
-    for part in (
-        model.backbone.vision_backbone,
-        model.backbone.language_backbone,
-        model.transformer.encoder,
-        head.cross_attend_prompt,
-        head.cross_attn_norm,
-        head.pixel_decoder,
-    ):
-        for parameter in part.parameters():
+    if dtype == torch.float32:
+        return model
+
+    def narrowed(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return tuple(map(cast, args)), {name: cast(value) for name, value in kwargs.items()}
+
+    def cast(value: Any) -> Any:
+        return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    for layer in _wide_layers(model):
+        layer.register_forward_pre_hook(narrowed, with_kwargs=True)
+        for parameter in layer.parameters():
             parameter.data = parameter.data.to(dtype)
     return model
+
+
+def multiply_in(dtype: torch.dtype) -> None:
+    """What a GPU multiplies float32 in, for the whole process: TF32 beside narrower layers, else float32 itself."""
+    allowed = dtype != torch.float32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _wide_layers(model: Sam3Image) -> Iterator[nn.Module]:
+    for block in model.backbone.vision_backbone.trunk.blocks:
+        yield from (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
+    for layer in model.transformer.encoder.layers:
+        yield from (layer.self_attn, layer.linear1, layer.linear2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from autolabel.sam3.device import on_device
 from autolabel.sam3.upstream import Sam3Image, SimpleTokenizer
 
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
@@ -58,7 +59,7 @@ class TextCache:
         tokens = pad_sequence(found, batch_first=True)
         lengths = torch.tensor([len(one) for one in found])
         padding = torch.arange(tokens.shape[1])[None] >= lengths[:, None]
-        return tokens, padding.to(self._device)
+        return tokens, on_device(padding, self._device)
 
     def _encode(self, phrase: str) -> torch.Tensor:
         """(T, width): start, words and end of one phrase, without the padding that Meta's encoder adds."""

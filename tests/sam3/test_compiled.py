@@ -1,0 +1,111 @@
+"""A compiled model: the same answers, whole graphs, and no more of them than there are sizes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from autolabel import demo
+from autolabel.demo.scenes import draw_scene
+from autolabel.sam3 import device
+from autolabel.sam3.architecture import TINY, build, seed_weights
+from autolabel.sam3.checkpoint import load
+from autolabel.sam3.engine import Engine, Pair, pair_bytes, token_bucket
+from autolabel.sam3.preprocess import resize
+from tests.sam3.agreement import Agreement
+from tests.sam3.conftest import SEED, scene
+from tests.sam3.test_engine import ALL_PAIRS, IMAGES, close, random_pairs
+
+CPU = torch.device("cpu")
+WEIGHTS = Path(demo.__file__).parent / "demo.safetensors"
+STAGES = 4
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Compile without generating code, which takes minutes: the graphs are the same. Lists the graphs."""
+    graphs: list[object] = []
+    compile_ = torch.compile
+
+    def without_code(*args: object, **kwargs: object) -> object:
+        def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+            graphs.append(graph)
+            return graph.forward
+
+        return compile_(*args, **kwargs | {"backend": backend})  # type: ignore[call-overload]
+
+    monkeypatch.setattr(device.torch, "compile", without_code)
+    return graphs
+
+
+def engine(*, compiled: bool, pairs_at_once: int = 1000) -> Engine:
+    model = build(TINY)
+    seed_weights(model, SEED)
+    memory_mb = -(-pairs_at_once * pair_bytes(TINY) // 1_000_000)
+    return Engine(model, TINY, device=CPU, memory_mb=memory_mb, compiled=compiled)
+
+
+def test_equals_the_model_as_it_is(traced: list[object]) -> None:
+    pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES])
+    close(
+        engine(compiled=True).segment(pixels, ALL_PAIRS),
+        engine(compiled=False).segment(pixels, ALL_PAIRS),
+    )
+    assert traced
+    assert not counters["graph_break"]
+
+
+def test_sizes_are_few_and_each_is_compiled_once(traced: list[object]) -> None:
+    """Ten batches of any number of images and pairs, with up to 4 boxes and 12 tokens, 4 images and 8 pairs at once."""
+    one = engine(compiled=True, pairs_at_once=8)
+    rng = np.random.default_rng(0)
+    for seed in range(10):
+        n_images = int(rng.integers(1, 5))
+        pixels = torch.stack([resize(scene(seed + n, (200, 300)), TINY.resolution) for n in range(n_images)])
+        one.segment(pixels, random_pairs(rng, n_images, int(rng.integers(1, 30))))
+    n_batch_sizes, n_pair_sizes, n_token_sizes = 3, 4, 2  # 1, 2, 4 images; 1, 2, 4, 8 pairs; 8, 16 tokens
+    at_most = n_batch_sizes + n_pair_sizes * n_token_sizes + 2 + 2 * n_pair_sizes * n_token_sizes
+    assert STAGES < len(traced) <= at_most
+    assert not counters["graph_break"]
+    before = len(traced)
+    for _ in range(2):
+        one.segment(pixels, random_pairs(np.random.default_rng(1), n_images, 30))
+    again = len(traced)
+    one.segment(pixels, random_pairs(np.random.default_rng(1), n_images, 30))
+    assert before <= again == len(traced) <= at_most
+
+
+def test_token_buckets() -> None:
+    assert [token_bucket(n) for n in (3, 8, 9, 16, 17, 33)] == [8, 8, 16, 16, 32, 64]
+
+
+@pytest.mark.slow
+def test_generated_code_finds_the_same_on_the_trained_model() -> None:
+    scenes = [draw_scene(33, index) for index in range(16)]
+    pixels = torch.stack([resize(one.rgb, TINY.resolution) for one in scenes])
+    phrases = ("red shape", "circle", "striped star", "shape", "moon", "elephant")
+    pairs = [Pair(image=image, text=text, threshold=0.5) for image in range(len(scenes)) for text in phrases]
+    pairs.append(Pair(image=0, text=None, boxes_cxcywh=((0.5, 0.5, 0.3, 0.3),), positive=(True,), threshold=0.5))
+    plain, compiled = (
+        Engine(load(WEIGHTS, TINY, device="cpu"), TINY, device=CPU, memory_mb=200, compiled=compiled).segment(
+            pixels, pairs
+        )
+        for compiled in (False, True)
+    )
+    agreement = Agreement.of(plain, compiled, [scenes[pair.image].ids.shape for pair in pairs])
+    assert counters["inductor"]
+    assert not counters["graph_break"]
+    assert agreement.same_kept >= 0.99
+    assert agreement.n_instances > 100
+    assert agreement.ious_from(0.99) >= 0.99
