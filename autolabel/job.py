@@ -25,6 +25,7 @@ from autolabel.sam3.engine import Engine
 from autolabel.sam3.text import count_tokens
 from autolabel.sources import Listing, absolute, full_uri, list_images
 from autolabel.storage import Storage, check_output, join, open_storage
+from autolabel.tally import Tally
 
 READ_THREADS = 16
 
@@ -244,7 +245,7 @@ def label_missing(
     summary = Summary()
     if missing:
         with pipeline.connected(job.config.cluster):
-            tally = pipeline.Tally()
+            tally = Tally()
             progress = Progress(n_images=sealed.n_images, n_done_before=n_done_before, in_hand=tally.images)
             watched = pipeline.watched(tally, job.config.cluster.stall_timeout_s)
             units = pipeline.label_units(job, sorted(missing), tally, load=load)

@@ -9,12 +9,10 @@ import _thread
 import logging
 import pickle
 import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -27,12 +25,10 @@ from autolabel.errors import AutolabelError, BadInput, JobFailed, StorageError
 from autolabel.interruption import keeping_sigterm
 from autolabel.labeler import Labeler, LabelJob, UnitReport, load_engine
 from autolabel.sam3.engine import Engine
-
-Answer = TypeVar("Answer")
+from autolabel.tally import ANSWER_S, Tally
 
 LOOK_EVERY_S = 10.0
 UNITS_IN_HAND = 2  # one in the model, one being fetched or written
-ANSWER_S = 10.0  # that a tally may take to answer an actor
 LIVES = 5  # attempts at a unit that may end their process: machines are taken away, but not five times from one unit
 
 log = logging.getLogger("autolabel")
@@ -79,69 +75,6 @@ class UnitActor:
             return cast(int, ray.get(self._tally.begin.remote(unit), timeout=ANSWER_S))
         except RayError:
             return 0
-
-
-class Tally:
-    """What the units in hand are at, as their actors tell it."""
-
-    def __init__(self) -> None:
-        self.actor: Any = ray.remote(num_cpus=0)(_Counts).remote()
-
-    def images(self) -> int:
-        """That have left the model in units that are not done."""
-        return self._ask("n_images", 0)
-
-    def standstill(self) -> tuple[float, list[int]]:
-        """Seconds since anything happened, and the units in hand."""
-        return self._ask("standstill", (0.0, []))
-
-    def end_actors(self) -> None:
-        """At once, whatever they are at: one that is stuck would never end by itself, one that dies begin again."""
-        actors: list[Any] = self._ask("actors", [], timeout_s=ANSWER_S)
-        for actor in actors:
-            ray.kill(actor)
-
-    def _ask(self, what: str, unknown: Answer, *, timeout_s: float = 1.0) -> Answer:
-        try:
-            return cast(Answer, ray.get(getattr(self.actor, what).remote(), timeout=timeout_s))
-        except RayError:  # a progress bar is not worth a job
-            return unknown
-
-
-class _Counts:
-    def __init__(self) -> None:
-        self._of_unit: Counter[int] = Counter()
-        self._begun: Counter[int] = Counter()
-        self._actors: list[Any] = []
-        self._moved_at = time.monotonic()
-
-    def join(self, actor: Any) -> None:
-        self._actors.append(actor)
-
-    def actors(self) -> list[Any]:
-        return self._actors
-
-    def begin(self, unit: int) -> int:
-        """How many attempts at the unit began and did not end: their process died."""
-        self._moved_at = time.monotonic()
-        self._begun[unit] += 1
-        self._of_unit.pop(unit, None)
-        return self._begun[unit] - 1
-
-    def add(self, unit: int, n_images: int) -> None:
-        self._moved_at = time.monotonic()
-        self._of_unit[unit] += n_images
-
-    def end(self, unit: int) -> None:
-        self._moved_at = time.monotonic()
-        self._of_unit.pop(unit, None)
-        self._begun.pop(unit, None)
-
-    def n_images(self) -> int:
-        return self._of_unit.total()
-
-    def standstill(self) -> tuple[float, list[int]]:
-        return time.monotonic() - self._moved_at, sorted(self._begun)
 
 
 @contextmanager

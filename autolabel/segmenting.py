@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from autolabel.errors import JobFailed
 from autolabel.sam3.engine import Engine, Pair, PairResult
 
 NO_ROOM = "alone, with one concept at a time, it does not fit into the memory of the model's device"
@@ -22,7 +23,7 @@ def segment_batch(
         pairs: of each image, whose index they name.
 
     Raises:
-        torch.OutOfMemoryError: not even a blank image fits: nothing is known about this one.
+        JobFailed: not even a blank image fits: nothing is known about this one.
     """
     try:
         results = iter(engine.segment(pixels, [pair for of_image in pairs for pair in of_image]))
@@ -35,5 +36,8 @@ def segment_batch(
             for image, of_image in enumerate(pairs)
         ]
     torch.cuda.empty_cache()
-    engine.segment(torch.zeros_like(pixels), [BLANK])
+    try:
+        engine.segment(torch.zeros_like(pixels), [BLANK])
+    except torch.OutOfMemoryError as error:
+        raise JobFailed(f"the model's device has no room even for a blank image: {error}") from error
     return [None]

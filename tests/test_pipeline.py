@@ -17,8 +17,8 @@ from autolabel import pipeline
 from autolabel.config import compose_config
 from autolabel.errors import CheckpointError, JobFailed, StorageError
 from autolabel.job import label
-from autolabel.pipeline import Tally
 from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.tally import Tally
 from tests.scenes import write_scenes
 from tests.test_labeler import prepared
 
@@ -80,13 +80,13 @@ class Stuck(Engine):
 def test_a_stuck_actor_ends_the_job_and_says_what_it_was_at(tmp_path: Path) -> None:
     write_scenes(tmp_path / "in", count=9, seed=0)
     settings = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out", "output.unit_size=5", "batch.images=2"]
-    settings += ["cluster.stall_timeout_s=4", "cluster.cpus_per_actor=1"]
+    settings += ["cluster.stall_timeout_s=12", "cluster.cpus_per_actor=1"]
     config = compose_config("label", settings)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import it
     began = time.monotonic()
-    with pytest.raises(JobFailed, match=r"nothing has happened for \d s; units in hand: \[0, 1\]"):
+    with pytest.raises(JobFailed, match=r"nothing has happened for \d+ s; units in hand: \[0, 1\]"):
         label(config, load=lambda job: Stuck())
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 60
 
 
 def test_an_actor_that_dies_at_its_start_is_given_up(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from autolabel.labeler import LabelJob
 from autolabel.plan import Plan
 from autolabel.run_record import read
 from autolabel.storage import open_storage
+from autolabel.tally import Tally
 from tests.conftest import S3
 from tests.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify
 from tests.scenes import write_scenes
@@ -63,7 +64,7 @@ def test_from_s3_to_s3_with_several_workers(s3: S3, bucket: tuple[str, Path], tm
         fingerprint=record.fingerprint,
         checkpoint_sha256=None,
     )
-    reports = list(pipeline.label_units(job, range(plan.n_units), pipeline.Tally()))
+    reports = list(pipeline.label_units(job, range(plan.n_units), Tally()))
     assert {report.unit for report in reports} == set(range(16))
     assert len({report.worker for report in reports}) == 2
 

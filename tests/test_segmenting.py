@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from autolabel import labels
+from autolabel.errors import JobFailed
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.forward import Asked, Forward, Found, ImageFeatures
@@ -70,7 +71,7 @@ def test_one_that_does_not_fit_costs_itself_alone() -> None:
 
 def test_a_device_without_room_for_anything_is_an_error() -> None:
     engine = NoRoom(room=0)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(JobFailed, match="no room even for a blank image: CUDA out of memory"):
         segment_batch(cast(Engine, engine), *batch(2))
     assert engine.n_refused == 3  # together, one alone, a blank one
 
