@@ -6,8 +6,9 @@ datapoint  Meta's batched call, one image at a time with up to 16 prompts: what 
 ours       `Engine.segment` over all images, and masks as run lengths.
 
 Weights are seeded. Thresholds are set per prompt so that as many prompts as are said are present, each with ten
-instances. Imports neither Ray nor Hydra nor pyarrow. On a GPU, `matmul_share` is the share of the peak that a large
-matrix product reaches on this device in the precision of the run.
+instances. Imports neither Ray nor Hydra nor pyarrow. `cpu_s` are the process's seconds on any core per image: where
+others use the cores too, a ratio of these says more than one of images a second. On a GPU, `matmul_share` is the share
+of the peak that a large matrix product reaches on this device in the precision of the run.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import resource
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ from autolabel.rle import encode
 from autolabel.sam3.architecture import ARCHITECTURES, Architecture, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.masks import logits_to_rles
+from autolabel.sam3.precision import PRECISIONS, multiply_in, narrow
 from autolabel.sam3.preprocess import normalize, resize
 from autolabel.sam3.upstream import Prompt, Sam3Image, find_stage
 
@@ -37,6 +41,7 @@ with warnings.catch_warnings():
     from sam3.model.sam3_image_processor import Sam3Processor
 
 CASES = {1: 1, 4: 3, 16: 3, 80: 5}  # prompts, of which present
+WAYS = ("ours", "processor", "datapoint")
 KEPT = 10  # instances of a present prompt
 TOGETHER = 16  # prompts of one datapoint
 SIZE_HW = (1200, 1800)
@@ -52,55 +57,71 @@ def run(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--prompts", type=int, nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--memory-mb", type=int, default=2000)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="float32", help="of ours; others: float32")
+    parser.add_argument("--compile", action="store_true", help="ours")
     options = parser.parse_args(list(arguments))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     architecture = ARCHITECTURES[options.model]
+    dtype = PRECISIONS[options.precision]
+    model = seeded(architecture, device)
+    ours = model
+    if options.precision != "float32" or options.compile:
+        ours = narrow(seeded(architecture, device), dtype)
+    multiply_in(dtype)
+    engine = Engine(ours, architecture, device=device, memory_mb=options.memory_mb, compiled=options.compile)
+    contest = Contest(model, architecture, device, options.images, engine=engine, dtype=dtype)
+    run_of = {"case": "engine", "model": options.model, "device": device_name(device), "precision": options.precision}
+    for n_prompts in options.prompts:
+        for line in contest.measure(n_prompts, CASES[n_prompts], options.ways):
+            print(json.dumps(run_of | {"compile": options.compile} | line), flush=True)
+
+
+def seeded(architecture: Architecture, device: torch.device) -> Sam3Image:
     model = build(architecture, device=device)
     seed_weights(model, 10)
-    contest = Contest(model, architecture, device, options.images, options.memory_mb)
-    for n_prompts in options.prompts:
-        for line in contest.measure(n_prompts, CASES[n_prompts]):
-            print(
-                json.dumps({"case": "engine", "model": options.model, "device": device_name(device), **line}),
-                flush=True,
-            )
+    return model
 
 
 class Contest:
     """Three ways through one model."""
 
     def __init__(
-        self, model: Sam3Image, architecture: Architecture, device: torch.device, n_images: int, memory_mb: int
+        self,
+        model: Sam3Image,
+        architecture: Architecture,
+        device: torch.device,
+        n_images: int,
+        *,
+        engine: Engine,
+        dtype: torch.dtype,
     ) -> None:
+        self.dtype = dtype
         self.model, self.architecture, self.device = model, architecture, device
         self.images = [noise_image(seed) for seed in range(n_images)]
-        self.engine = Engine(model, architecture, device=device, memory_mb=memory_mb)
+        self.engine = engine
         self.processor = Sam3Processor(model, resolution=architecture.resolution, device=str(device))
 
-    def measure(self, n_prompts: int, n_present: int) -> list[dict[str, Any]]:
+    def measure(self, n_prompts: int, n_present: int, chosen: Sequence[str] = WAYS) -> list[dict[str, Any]]:
         phrases = PHRASES[:n_prompts]
         thresholds = self.thresholds(phrases, n_present)
-        ways: dict[str, Callable[[], int]] = {
-            "ours": lambda: self.ours(phrases, thresholds),
-            "processor": lambda: self.by_processor(phrases, thresholds),
-            "datapoint": lambda: self.by_datapoint(phrases, thresholds),
-        }
-        lines, rates = [], {}
-        for way, work in ways.items():
-            seconds, n_found, peak_mb = timed(work, self.device)
-            rates[way] = len(self.images) / seconds
-            lines.append({"prompts": n_prompts, "present": n_present, "way": way, "images_per_s": round(rates[way], 3)})
-            lines[-1] |= {"instances": n_found, "peak_mb": peak_mb}
+        work = {"ours": self.ours, "processor": self.by_processor, "datapoint": self.by_datapoint}
+        lines, rates, cpu = [], {}, {}
+        for way in (way for way in WAYS if way in chosen):
+            spent = timed(partial(work[way], phrases, thresholds), self.device)
+            rates[way], cpu[way] = len(self.images) / spent.seconds, spent.cpu_seconds / len(self.images)
+            line = {"prompts": n_prompts, "present": n_present, "way": way, "images_per_s": round(rates[way], 3)}
+            lines.append(line | {"cpu_s": round(cpu[way], 2), "instances": spent.n_found, "peak_mb": spent.peak_mb})
+        if "ours" not in chosen:
+            return lines
         with FlopCounterMode(display=False) as counter:
             self.ours(phrases, thresholds)
         tflop = counter.get_total_flops() / 1e12 / len(self.images)
-        lines[0] |= {
-            "over_processor": round(rates["ours"] / rates["processor"], 2),
-            "over_datapoint": round(rates["ours"] / rates["datapoint"], 2),
-            "tflop_per_image": round(tflop, 3),
-        }
+        lines[0] |= {f"over_{way}": round(rates["ours"] / rates[way], 2) for way in rates if way != "ours"}
+        lines[0] |= {f"cpu_over_{way}": round(cpu[way] / cpu["ours"], 2) for way in cpu if way != "ours"}
+        lines[0]["tflop_per_image"] = round(tflop, 3)
         if self.device.type == "cuda":
-            lines[0]["matmul_share"] = round(tflop * rates["ours"] / matmul_tflops(self.device), 3)
+            lines[0]["matmul_share"] = round(tflop * rates["ours"] / matmul_tflops(self.device, self.dtype), 3)
         return lines
 
     def thresholds(self, phrases: Sequence[str], n_present: int) -> npt.NDArray[np.float64]:
@@ -174,22 +195,36 @@ def noise_image(seed: int) -> npt.NDArray[np.uint8]:
     return np.array(coarse.resize((SIZE_HW[1], SIZE_HW[0]), Image.Resampling.BICUBIC))
 
 
-def timed(work: Callable[[], int], device: torch.device) -> tuple[float, int, int]:
-    """Seconds of the second run, what it returned, and the peak of memory in MB: the device's, or the process's."""
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a run took; the peak is the device's memory, or the process's since it began."""
+
+    seconds: float
+    cpu_seconds: float
+    n_found: int
+    peak_mb: int
+
+
+def timed(work: Callable[[], int], device: torch.device) -> Spent:
+    """Of the second run."""
     work()
-    if device.type == "cuda":
+    on_cuda = device.type == "cuda"
+    if on_cuda:
         torch.cuda.reset_peak_memory_stats(device)
-    started = time.monotonic()
-    result = work()
-    seconds = time.monotonic() - started
-    if device.type == "cuda":
-        return seconds, result, torch.cuda.max_memory_allocated(device) // 2**20
-    return seconds, result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
+    started, cpu_started = time.monotonic(), time.process_time()
+    n_found = work()
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
+    return Spent(
+        seconds=time.monotonic() - started,
+        cpu_seconds=time.process_time() - cpu_started,
+        n_found=n_found,
+        peak_mb=torch.cuda.max_memory_allocated(device) // 2**20 if on_cuda else peak_mb,
+    )
 
 
-def matmul_tflops(device: torch.device, side: int = 8192) -> float:
-    """What a large float32 matrix product reaches."""
-    a = torch.randn(side, side, device=device)
+def matmul_tflops(device: torch.device, dtype: torch.dtype, side: int = 8192) -> float:
+    """What a large matrix product reaches."""
+    a = torch.randn(side, side, device=device, dtype=dtype)
     for _ in range(3):
         a @ a
     torch.cuda.synchronize(device)
