@@ -14,6 +14,7 @@ from autolabel.sam3 import device
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.checkpoint import load
 from autolabel.sam3.engine import Engine, Pair, pair_bytes, token_bucket
+from autolabel.sam3.precision import narrow
 from autolabel.sam3.preprocess import resize
 from tests.sam3.agreement import Agreement
 from tests.sam3.conftest import SEED, scene
@@ -49,19 +50,30 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return graphs
 
 
-def engine(*, compiled: bool, pairs_at_once: int = 1000) -> Engine:
+def engine(*, compiled: bool, pairs_at_once: int = 1000, dtype: torch.dtype = torch.float32) -> Engine:
     model = build(TINY)
     seed_weights(model, SEED)
+    narrow(model, dtype)
     memory_mb = -(-pairs_at_once * pair_bytes(TINY) // 1_000_000)
     return Engine(model, TINY, device=CPU, memory_mb=memory_mb, compiled=compiled)
 
 
 def test_equals_the_model_as_it_is(traced: list[object]) -> None:
+    some = ALL_PAIRS[::3]  # of every image and kind of prompt
     pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES])
-    close(
-        engine(compiled=True).segment(pixels, ALL_PAIRS),
-        engine(compiled=False).segment(pixels, ALL_PAIRS),
+    close(engine(compiled=True).segment(pixels, some), engine(compiled=False).segment(pixels, some))
+    assert traced
+    assert not counters["graph_break"]
+
+
+def test_narrow_layers_are_compiled_too(traced: list[object]) -> None:
+    pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES[:1]])
+    pairs = [Pair(image=0, text="dog", threshold=0.3)]
+    (one,), (other,) = (
+        engine(compiled=compiled, dtype=torch.bfloat16).segment(pixels, pairs) for compiled in (True, False)
     )
+    assert one.presence == pytest.approx(other.presence, abs=0.01)
+    assert one.best_score == pytest.approx(other.best_score, abs=0.01)
     assert traced
     assert not counters["graph_break"]
 
