@@ -16,9 +16,11 @@ import yaml
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from autolabel.config import COMMANDS, conf_dir, expand_prompts, explained, register_schemas, to_settings
+from autolabel.composition import conf_dir, explained, register_schemas, to_settings
+from autolabel.config import COMMANDS
 from autolabel.errors import AutolabelError
 from autolabel.interruption import interruptible
+from autolabel.overrides import expand_prompts
 from autolabel.redaction import redacted, redacted_override
 
 BAD_CONFIGURATION = 2

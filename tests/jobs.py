@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.exports import export
 from autolabel.job import label
 from autolabel.verify import Verdict, verify

@@ -6,7 +6,8 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from autolabel.config import COMMANDS, LabelConfig, compose_config, conf_dir, explained
+from autolabel.composition import compose_config, conf_dir, explained
+from autolabel.config import COMMANDS, LabelConfig
 from autolabel.errors import BadInput
 
 CONF = conf_dir()

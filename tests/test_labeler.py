@@ -17,7 +17,8 @@ from PIL import Image
 
 from autolabel import labeler as labeler_module
 from autolabel import labels, plan
-from autolabel.config import InputConfig, LabelConfig, compose_config
+from autolabel.composition import compose_config
+from autolabel.config import InputConfig, LabelConfig
 from autolabel.labeler import Labeler, LabelJob
 from autolabel.ontology import Category, Ontology
 from autolabel.sam3.engine import Engine, Pair, PairResult

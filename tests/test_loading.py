@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import LabelConfig, compose_config
+from autolabel.composition import compose_config
+from autolabel.config import LabelConfig
 from autolabel.errors import RejectCode, StorageError
 from autolabel.loading import LoadedImage, Rejection, ahead, load
 from autolabel.plan import PlannedImage

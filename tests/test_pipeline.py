@@ -14,7 +14,7 @@ import torch
 from ray import cloudpickle
 
 from autolabel import pipeline
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.errors import CheckpointError, JobFailed, StorageError
 from autolabel.job import label
 from autolabel.sam3.engine import Engine, Pair, PairResult

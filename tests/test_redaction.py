@@ -3,7 +3,7 @@
 import pytest
 
 from autolabel import cli
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.errors import BadInput
 from autolabel.redaction import has_password, redacted, redacted_override
 

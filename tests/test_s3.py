@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autolabel import labels, pipeline
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.job import label
 from autolabel.labeler import LabelJob
 from autolabel.plan import Plan

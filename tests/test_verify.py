@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from autolabel import plan, run_record
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.errors import BadInput
 from autolabel.labels import SCHEMA, ImageLabels, file_metadata, unit_uri, write_unit
 from autolabel.sources import Listing
@@ -144,7 +144,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     program = r"""
 import re, sys
 from pathlib import Path
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.verify import verify
 assert verify(compose_config("verify", [f"output.uri={sys.argv[1]}"])).clean
 print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.demo.contact_sheet import draw_sheet
 from autolabel.demo.ground_truth import demo_scenes, file_name
 from autolabel.demo.scenes import Scene, draw_scene

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pyarrow.dataset as ds
 
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.demo.average_precision import average_precision
 from autolabel.demo.ground_truth import GROUND_TRUTH_NAME, demo_scenes
 from autolabel.demo.phrases import COLORS, PHRASES, SHAPES, SYNONYMS, Kind, Phrase, phrase

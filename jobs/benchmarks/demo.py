@@ -75,7 +75,7 @@ def measure_speed(folder: Path) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
     from autolabel import labels
-    from autolabel.config import compose_config
+    from autolabel.composition import compose_config
     from autolabel.demo.ground_truth import demo_scenes
     from autolabel.job import read_request, with_full_checkpoint
     from autolabel.labeler import Labeler, LabelJob, load_engine

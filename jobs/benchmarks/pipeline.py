@@ -34,7 +34,8 @@ from benchmarks.photos import SIZE_WH, write_photos
 from ray.data import ActorPoolStrategy, DataContext
 from torch.nn.functional import interpolate
 
-from autolabel.config import LabelConfig, compose_config
+from autolabel.composition import compose_config
+from autolabel.config import LabelConfig
 from autolabel.job import label, read_request
 from autolabel.labeler import Labeler, LabelJob
 from autolabel.plan import Plan, encode, seal

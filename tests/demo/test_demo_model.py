@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from autolabel.config import DemoScenesConfig, LabelConfig, compose_config
+from autolabel.composition import compose_config
+from autolabel.config import DemoScenesConfig, LabelConfig
 from autolabel.demo.phrases import PHRASES
 from autolabel.demo.quality import UNSEEN, QualityCheck
 from autolabel.demo.training.prompts import FOREIGN

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from autolabel import labels
-from autolabel.config import ExportConfig, InputConfig, OutputConfig, VerifyConfig, compose_config
+from autolabel.composition import compose_config
+from autolabel.config import ExportConfig, InputConfig, OutputConfig, VerifyConfig
 from autolabel.errors import BadInput
 from autolabel.exports import export
 from autolabel.job import label

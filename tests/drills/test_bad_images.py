@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from autolabel.errors import RejectCode
 from autolabel.job import label
 from autolabel.plan import Plan

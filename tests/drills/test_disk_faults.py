@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from autolabel import cli, job, pipeline
-from autolabel.config import compose_config
+from autolabel.composition import compose_config
 from tests.drills.faults import reading
 from tests.drills.free_model import BRIGHT, DARK, FreeModel, Strike
 from tests.drills.ledger import LONG, Ledger

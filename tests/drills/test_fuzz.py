@@ -23,8 +23,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from autolabel import cli, exemplars, plan, run_record
+from autolabel.composition import compose_config
 from autolabel.concepts import ImageExemplars
-from autolabel.config import ExemplarsConfig, ExportConfig, InputConfig, OutputConfig, VerifyConfig, compose_config
+from autolabel.config import ExemplarsConfig, ExportConfig, InputConfig, OutputConfig, VerifyConfig
 from autolabel.errors import AutolabelError, BadInput, RejectedImage
 from autolabel.exports import export
 from autolabel.images import decode, probe_size

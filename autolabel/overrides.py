@@ -1,0 +1,38 @@
+"""What people type after a command, as Hydra's grammar takes it."""
+
+import re
+
+
+def expand_prompts(overrides: list[str]) -> list[str]:
+    """`prompts=[person, red car]` is a list of phrases and `prompts=street.yaml` a file; `prompts=street` stays the
+    choice of conf/prompts/street.yaml that Hydra makes of it.
+    """
+    expanded = []
+    for override in overrides:
+        name, _, value = override.partition("=")
+        value = value.strip()
+        path = value.strip("'\"")
+        if name == "prompts" and value.startswith("["):
+            expanded += ["prompts=none", f"prompts.categories={quoted_phrases(value)}"]
+        elif name == "prompts" and path.lower().endswith((".yaml", ".yml")):
+            expanded += ["prompts=none", f"prompts.uri={quoted(path)}"]
+        else:
+            expanded.append(override)
+    return expanded
+
+
+def quoted_phrases(value: str) -> str:
+    """A list of bare phrases with each one quoted: Hydra's grammar takes few characters outside quotes.
+
+    A list that has quotes or mappings of its own is left to that grammar.
+    """
+    phrases = [phrase.strip() for phrase in value.removeprefix("[").removesuffix("]").split(",")]
+    if re.search(r'["{}\[\]]', value[1:-1]) or any(phrase.startswith("'") for phrase in phrases):
+        return value
+    return "[]" if phrases == [""] else f"[{','.join(map(quoted, phrases))}]"
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra's grammar quotes it: a quote is escaped, and so are the backslashes right before one."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"

@@ -1,0 +1,111 @@
+"""What is wrong with a command's settings, beyond their types: all of it at once, a line for each problem."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autolabel.config import DemoScenesConfig, ExportConfig, LabelConfig, OutputConfig, VerifyConfig
+from autolabel.redaction import has_password
+
+NO_PASSWORDS = "holds a password, which would be written wherever the URL is; give it by the environment"
+EXAMPLES = {"output": "labels"}  # of names, in messages
+
+
+def problems_of(settings: Any) -> Iterator[str]:
+    """A line for each problem of a command's settings."""
+    return PROBLEMS[type(settings)](settings)
+
+
+def place_problems(name: str, place: OutputConfig) -> Iterator[str]:
+    """Of a folder or prefix that must be given."""
+    if not place.uri:
+        yield f"{name}.uri: required, for example {name}.uri={EXAMPLES[name]} or {name}.uri=s3://bucket/{EXAMPLES[name]}"
+    if has_password(place.uri):
+        yield f"{name}.uri: {NO_PASSWORDS}"
+
+
+def output_problems(settings: VerifyConfig | ExportConfig) -> Iterator[str]:
+    return place_problems("output", settings.output)
+
+
+def demo_scenes_problems(config: DemoScenesConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    for name, number, least in (("count", config.count, 1), ("seed", config.seed, 0)):
+        if number < least:
+            yield f"{name}: {number} is less than {least}"
+
+
+def label_problems(config: LabelConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    for name, uri in (
+        ("input.uri", config.input.uri),
+        ("input.image_root", config.input.image_root),
+        ("prompts.uri", config.prompts.uri),
+        ("exemplars.uri", config.exemplars.uri),
+        ("model.checkpoint", config.model.checkpoint),
+    ):
+        if uri is not None and has_password(uri):
+            yield f"{name}: {NO_PASSWORDS}"
+    if not config.input.uri:
+        yield "input.uri: required, for example input.uri=photos or input.uri=s3://bucket/photos"
+    if not config.input.suffixes:
+        yield "input.suffixes: must name at least one file name ending"
+    if config.prompts.uri and config.prompts.categories:
+        yield "prompts: give prompts.categories or prompts.uri, not both"
+    if config.exemplars.uri and config.exemplars.column:
+        yield "exemplars: give exemplars.uri or exemplars.column, not both"
+    if (config.model.checkpoint is None) == (config.model.seed is None):
+        yield "model: give either model.checkpoint or model.seed"
+    for name, value, choices in (
+        ("exemplars.box_format", config.exemplars.box_format, ("xywh", "xyxy", "cxcywh")),
+        ("model.architecture", config.model.architecture, ("full", "tiny")),
+        ("model.precision", config.model.precision, ("float32", "bfloat16")),
+        ("nms.metric", config.nms.metric, ("iou", "ios")),
+    ):
+        if value not in choices:
+            yield f"{name}: {value!r} is not one of {', '.join(choices)}"
+    for name, share in (
+        ("threshold", config.threshold),
+        ("nms.within", config.nms.within),
+        ("nms.across", config.nms.across),
+    ):
+        if share is not None and not 0 <= share <= 1:  # NaN is not
+            yield f"{name}: {share} is not between 0 and 1"
+    cluster, batch = config.cluster, config.batch
+    for name, number in (
+        ("image.max_pixels", config.image.max_pixels),
+        ("output.unit_size", config.output.unit_size),
+        ("max_area", config.max_area),
+        ("max_instances", config.max_instances),
+        ("cluster.min_actors", cluster.min_actors),
+        ("cluster.max_actors", cluster.max_actors),
+        ("batch.images", batch.images),
+        ("batch.memory_mb", batch.memory_mb),
+        ("batch.load_threads", batch.load_threads),
+        ("batch.prefetch_mb", batch.prefetch_mb),
+    ):
+        if number is not None and number < 1:
+            yield f"{name}: {number} is less than 1"
+    if config.min_area < 0:
+        yield f"min_area: {config.min_area} is negative"
+    if config.max_area is not None and config.max_area < config.min_area:
+        yield f"max_area: {config.max_area} is less than min_area {config.min_area}"
+    if cluster.max_actors is not None and cluster.max_actors < cluster.min_actors:
+        yield f"cluster.max_actors: {cluster.max_actors} is less than cluster.min_actors {cluster.min_actors}"
+    for name, amount in (("gpus_per_actor", cluster.gpus_per_actor), ("cpus_per_actor", cluster.cpus_per_actor)):
+        if amount is not None and not (math.isfinite(amount) and amount >= 0):
+            yield f"cluster.{name}: {amount} is not a number of at least 0"
+    for name, seconds in (
+        ("start_timeout_s", cluster.start_timeout_s),
+        ("stall_timeout_s", cluster.stall_timeout_s),
+    ):
+        if not seconds > 0:
+            yield f"cluster.{name}: {seconds} is not positive"
+
+
+PROBLEMS: dict[type, Callable[[Any], Iterator[str]]] = {
+    LabelConfig: label_problems,
+    VerifyConfig: output_problems,
+    ExportConfig: output_problems,
+    DemoScenesConfig: demo_scenes_problems,
+}
