@@ -123,6 +123,9 @@ class LabelConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     threshold: float = key(0.5, "Keep instances with a score (sigmoid of the logit times presence) above this.")
+    keep_threshold: float = key(
+        0.2, "Store what has a score above this beside them, for `autolabel refine`; 1 stores nothing below threshold."
+    )
     nms: NmsConfig = field(default_factory=NmsConfig)
     min_area: int = key(1, "Drop masks of fewer pixels.")
     max_area: int | None = key(None, "Drop masks of more pixels.")

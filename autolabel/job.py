@@ -62,8 +62,7 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_engi
     job = LabelJob(
         config=config,
         output_uri=output_uri,
-        ontology=concepts,
-        fingerprint=record.fingerprint,
+        record=record,
         checkpoint_sha256=weights_sha256,
     )
     with lease.held(output, output_uri) as held:

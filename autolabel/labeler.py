@@ -20,11 +20,10 @@ from autolabel.config import LabelConfig
 from autolabel.errors import RejectCode
 from autolabel.labels import ImageLabels, Summary, file_metadata, read_summary, unit_uri, write_unit
 from autolabel.loading import LoadedImage, Rejection, ahead, load
-from autolabel.ontology import Ontology
 from autolabel.plan import Plan, PlannedImage
-from autolabel.postprocess import Rules
 from autolabel.quarantine import Quarantine
 from autolabel.rows import finish, rejected
+from autolabel.run_record import RunRecord
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES, build
 from autolabel.sam3.engine import Engine, Pair, PairResult
@@ -45,8 +44,7 @@ class LabelJob:
 
     config: LabelConfig
     output_uri: str
-    ontology: Ontology
-    fingerprint: str
+    record: RunRecord
     checkpoint_sha256: str | None
 
 
@@ -86,19 +84,7 @@ class Labeler:
         self._model = ThreadPoolExecutor(1, thread_name_prefix="model")  # one at a time, and always the same
         self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
         self._unfinished = threading.Semaphore(BATCHES_BEHIND * config.batch.images)
-        self._metadata = file_metadata(job.fingerprint, job.ontology)
-        self._rules = Rules(
-            nms_within=config.nms.within,
-            nms_across=config.nms.across,
-            metric=config.nms.metric,
-            min_area_px=config.min_area,
-            max_area_px=config.max_area,
-            max_instances=config.max_instances,
-            max_instances_of={c.id: c.max_instances for c in job.ontology.categories if c.max_instances is not None},
-        )
-        self._threshold_of = {
-            c.id: config.threshold if c.threshold is None else c.threshold for c in job.ontology.categories
-        }
+        self._metadata = file_metadata(job.record.fingerprint, job.record.ontology)
 
     def label_unit(
         self, unit: int, *, looked_at: Callable[[int], object] = lambda n_images: None, careful: bool = False
@@ -187,12 +173,13 @@ class Labeler:
         self, batch: Sequence[tuple[PlannedImage, LoadedImage]], watch: Stopwatch
     ) -> dict[int, Future[ImageLabels] | ImageLabels]:
         """One pass of the model over a batch; its masks are finished by threads."""
+        record = self._job.record
         asked = [
-            concepts(self._job.ontology, image.exemplars, use_text=self._job.config.exemplars.use_text)
+            concepts(record.ontology, image.exemplars, use_text=self._job.config.exemplars.use_text)
             for image, _ in batch
         ]
         pairs = [
-            [pair(index, concept, self._threshold_of[concept.category_id]) for concept in of_image]
+            [pair(index, concept, record.keep_threshold_of[concept.category_id]) for concept in of_image]
             for index, of_image in enumerate(asked)
         ]
         pixels = torch.stack([loaded.pixels for _, loaded in batch])
@@ -205,7 +192,7 @@ class Labeler:
                 continue
             self._unfinished.acquire()  # the model waits here when the threads behind it fall back
             found = list(zip(of_image, results, strict=True))
-            row = self._finishing.submit(finish, image, loaded.frame, found, self._rules)
+            row = self._finishing.submit(finish, image, loaded.frame, found, record.rules)
             row.add_done_callback(lambda _: self._unfinished.release())
             rows[image.image_id] = row
         return rows

@@ -23,6 +23,18 @@ from autolabel.storage import Storage, join
 
 FOLDER = "labels"
 
+INSTANCE = pa.struct(
+    [
+        ("category_id", pa.int64()),
+        ("score", pa.float32()),
+        ("presence", pa.float32()),
+        ("phrase", pa.string()),
+        ("bbox", pa.list_(pa.float64())),
+        ("area", pa.int64()),
+        ("segmentation", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
+    ]
+)
+
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.int64(), nullable=False),
@@ -48,28 +60,14 @@ SCHEMA = pa.schema(
                 )
             ),
         ),
-        pa.field(
-            "instances",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("category_id", pa.int64()),
-                        ("score", pa.float32()),
-                        ("presence", pa.float32()),
-                        ("phrase", pa.string()),
-                        ("bbox", pa.list_(pa.float64())),
-                        ("area", pa.int64()),
-                        ("segmentation", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
-                    ]
-                )
-            ),
-        ),
+        pa.field("instances", pa.list_(INSTANCE)),
+        pa.field("candidates", pa.list_(INSTANCE)),
     ]
 )
 
 MAY_BE_NULL = (
     *("width", "height", "orientation", "sha256", "reject_code", "reject_detail"),
-    *("prompts.phrase", "instances.phrase"),
+    *("prompts.phrase", "instances.phrase", "candidates.phrase"),
 )
 
 
@@ -94,7 +92,11 @@ class PromptResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLabels:
-    """One row: an input image and what was found in it. Sizes are of the declared frame, None if it was not decoded."""
+    """One row: an input image and what was found in it. Sizes are of the declared frame, None if it was not decoded.
+
+    `candidates` are what the model found besides: scores from `keep_threshold` to the threshold, and what NMS, limits
+    of area or of number took away. `autolabel refine` decides again between the two.
+    """
 
     image_id: int
     uri: str
@@ -105,6 +107,7 @@ class ImageLabels:
     reject_detail: str | None = None
     prompts: tuple[PromptResult, ...] = ()
     instances: tuple[Instance, ...] = ()
+    candidates: tuple[Instance, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -258,16 +261,19 @@ def record(row: ImageLabels) -> dict[str, Any]:
             }
             for prompt in row.prompts
         ],
-        "instances": [
-            {
-                "category_id": instance.category_id,
-                "score": instance.score,
-                "presence": instance.presence,
-                "phrase": instance.phrase,
-                "bbox": list(instance.bbox_xywh),
-                "area": instance.area_px,
-                "segmentation": {"size": list(instance.rle.size_hw), "counts": instance.rle.counts},
-            }
-            for instance in row.instances
-        ],
+        "instances": [instance_record(instance) for instance in row.instances],
+        "candidates": [instance_record(instance) for instance in row.candidates],
+    }
+
+
+def instance_record(instance: Instance) -> dict[str, Any]:
+    """An instance as plain values in the order of INSTANCE."""
+    return {
+        "category_id": instance.category_id,
+        "score": instance.score,
+        "presence": instance.presence,
+        "phrase": instance.phrase,
+        "bbox": list(instance.bbox_xywh),
+        "area": instance.area_px,
+        "segmentation": {"size": list(instance.rle.size_hw), "counts": instance.rle.counts},
     }

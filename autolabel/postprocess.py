@@ -1,4 +1,4 @@
-"""What becomes of the model's instances: area limits, NMS by mask overlap, caps. Pure functions.
+"""What becomes of the model's instances: thresholds, area limits, NMS by mask overlap, caps. Pure functions.
 
 Instances are taken in order of descending score; equal scores keep the order they came in (categories and phrases as
 they were asked, then the model's queries), so that the result is the same on every run.
@@ -32,8 +32,12 @@ class Instance:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Which instances are kept. Overlaps are of full-resolution masks, in the metric `iou` or `ios`."""
+    """Which instances are kept. Overlaps are of full-resolution masks, in the metric `iou` or `ios`.
 
+    `threshold_of` a category is what a score must be above; one that it does not name is not asked for a score.
+    """
+
+    threshold_of: Mapping[int, float] = field(default_factory=dict)
     nms_within: float | None = None
     nms_across: float | None = None
     metric: str = "iou"
@@ -45,9 +49,21 @@ class Rules:
 
 def select(instances: Sequence[Instance], rules: Rules) -> list[Instance]:
     """The instances that stay, best first."""
-    fitting = [i for i in instances if rules.min_area_px <= i.area_px <= (rules.max_area_px or i.area_px)]
+    fitting = [
+        i
+        for i in instances
+        if i.score > rules.threshold_of.get(i.category_id, -math.inf)
+        and rules.min_area_px <= i.area_px <= (rules.max_area_px or i.area_px)
+    ]
     ranked = sorted(fitting, key=lambda i: -i.score)
     return cap(suppress(ranked, rules), rules)
+
+
+def divide(instances: Sequence[Instance], rules: Rules) -> tuple[list[Instance], list[Instance]]:
+    """The instances that stay and the others, each best first."""
+    kept = select(instances, rules)
+    chosen = set(map(id, kept))  # two queries can give the same instance
+    return kept, sorted((i for i in instances if id(i) not in chosen), key=lambda i: -i.score)
 
 
 def suppress(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:

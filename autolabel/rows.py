@@ -7,7 +7,7 @@ from autolabel.concepts import Concept
 from autolabel.labels import ImageLabels, PromptResult
 from autolabel.loading import Frame, Rejection
 from autolabel.plan import PlannedImage
-from autolabel.postprocess import Instance, Rules, select
+from autolabel.postprocess import Instance, Rules, divide
 from autolabel.rle import area, bbox_xywh
 from autolabel.sam3.engine import PairResult
 from autolabel.sam3.masks import logits_to_rles
@@ -16,7 +16,7 @@ from autolabel.sam3.masks import logits_to_rles
 def finish(
     image: PlannedImage, frame: Frame, results: Sequence[tuple[Concept, PairResult]], rules: Rules
 ) -> ImageLabels:
-    """The row of an image: masks at its own size, overlaps resolved, limits applied."""
+    """The row of an image: masks at its own size, overlaps resolved, limits applied. Empty masks are nothing."""
     found = [
         Instance(
             category_id=concept.category_id,
@@ -24,13 +24,14 @@ def finish(
             score=float(score),
             presence=result.presence,
             rle=rle,
-            area_px=area(rle),
+            area_px=area_px,
             bbox_xywh=bbox_xywh(rle),
         )
         for concept, result in results
         for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, frame.size_hw), strict=True)
+        if (area_px := area(rle))
     ]
-    kept = select(found, rules)
+    kept, others = divide(found, rules)
     n_of = Counter((instance.category_id, instance.phrase) for instance in kept)
     return ImageLabels(
         image_id=image.image_id,
@@ -49,6 +50,7 @@ def finish(
             for concept, result in results
         ),
         instances=tuple(kept),
+        candidates=tuple(others),
     )
 
 

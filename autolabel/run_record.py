@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ import autolabel
 from autolabel.config import LabelConfig
 from autolabel.errors import BadInput, Refused
 from autolabel.ontology import Ontology, read_categories
+from autolabel.postprocess import Rules
 from autolabel.storage import Storage, join
 
 RUN_NAME = "run.json"
@@ -33,9 +35,29 @@ class RunRecord:
     fingerprint: str
     settings: dict[str, Any]
 
-    @property
+    @cached_property
     def ontology(self) -> Ontology:
         return Ontology.from_list(self.settings["categories"])
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Which of the model's instances became labels."""
+        settings, categories = self.settings, self.ontology.categories
+        return Rules(
+            threshold_of={c.id: settings["threshold"] if c.threshold is None else c.threshold for c in categories},
+            nms_within=settings["nms"]["within"],
+            nms_across=settings["nms"]["across"],
+            metric=settings["nms"]["metric"],
+            min_area_px=settings["min_area"],
+            max_area_px=settings["max_area"],
+            max_instances=settings["max_instances"],
+            max_instances_of={c.id: c.max_instances for c in categories if c.max_instances is not None},
+        )
+
+    @cached_property
+    def keep_threshold_of(self) -> dict[int, float]:
+        """By category: instances with scores above it are stored, as labels or as candidates."""
+        return {id: min(self.settings["keep_threshold"], limit) for id, limit in self.rules.threshold_of.items()}
 
 
 def label_settings(
@@ -65,6 +87,7 @@ def label_settings(
             "precision": config.model.precision,
         },
         "threshold": config.threshold,
+        "keep_threshold": config.keep_threshold,
         "nms": asdict(config.nms),
         "min_area": config.min_area,
         "max_area": config.max_area,
@@ -113,19 +136,24 @@ def check_ontology(record: RunRecord, uri: str) -> None:
         raise BadInput(f"{uri} was not written by autolabel: its categories lack fields")
 
 
-def claim(storage: Storage, output_uri: str, settings: dict[str, Any]) -> RunRecord:
-    """Create run.json, or accept the one that is there if it asks for the same.
-
-    Raises:
-        Refused: it asks for something else; the message has a line for each field that differs.
-    """
-    record = RunRecord(
+def new_record(settings: dict[str, Any]) -> RunRecord:
+    """A record of settings that nobody asked for before."""
+    return RunRecord(
         run_id=uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         autolabel_version=autolabel.__version__,
         fingerprint=fingerprint(settings),
         settings=settings,
     )
+
+
+def claim(storage: Storage, output_uri: str, settings: dict[str, Any]) -> RunRecord:
+    """Create run.json, or accept the one that is there if it asks for the same.
+
+    Raises:
+        Refused: it asks for something else; the message has a line for each field that differs.
+    """
+    record = new_record(settings)
     if storage.create_once(join(output_uri, RUN_NAME), orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2)):
         return record
     existing = read(storage, output_uri)

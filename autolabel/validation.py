@@ -66,6 +66,7 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
             yield f"{name}: {value!r} is not one of {', '.join(choices)}"
     for name, share in (
         ("threshold", config.threshold),
+        ("keep_threshold", config.keep_threshold),
         ("nms.within", config.nms.within),
         ("nms.across", config.nms.across),
     ):

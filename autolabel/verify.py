@@ -4,7 +4,7 @@ Reads a unit at a time, in constant memory, and changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from autolabel.labels import Status
 from autolabel.output import LabelledOutput, open_output
 from autolabel.plan import PlannedImage
 from autolabel.rle import Rle, from_runs, run_lengths
+from autolabel.run_record import RunRecord
 
 SHOWN_PROBLEMS = 50
 
@@ -105,7 +106,7 @@ def check_unit(output: LabelledOutput, unit: int, planned: list[PlannedImage], v
         verdict.statuses[row["status"]] += 1
         if row["uri"] != expected[image_id]:
             verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {expected[image_id]!r}")
-        for problem in row_problems(row, {category.id for category in record.ontology.categories}):
+        for problem in row_problems(row, record):
             verdict.add(f"{place}: image {image_id}: {problem}")
     if seen_only(expected, rows):
         verdict.add(f"{place}: {len(seen_only(expected, rows))} images of its unit have no row")
@@ -115,13 +116,13 @@ def seen_only(expected: dict[int, str], rows: list[dict[str, Any]]) -> set[int]:
     return set(expected) - {row["image_id"] for row in rows}
 
 
-def row_problems(row: dict[str, Any], category_ids: set[int]) -> Iterator[str]:
+def row_problems(row: dict[str, Any], record: RunRecord) -> Iterator[str]:
     """What contradicts itself in one row."""
     status, instances = row["status"], row["instances"]
     if status == Status.REJECTED:
         if row["reject_code"] not in set(RejectCode) or not row["reject_detail"]:
             yield f"rejected with code {row['reject_code']!r} and detail {row['reject_detail']!r}"
-        if instances or row["prompts"]:
+        if instances or row["candidates"] or row["prompts"]:
             yield "rejected, but with prompts or instances"
         return
     if status != (Status.LABELLED if instances else Status.EMPTY):
@@ -133,13 +134,26 @@ def row_problems(row: dict[str, Any], category_ids: set[int]) -> Iterator[str]:
     told = {(p["category_id"], p["phrase"]): p["n_instances"] for p in row["prompts"]}
     if {key: n for key, n in told.items() if n} != dict(found):
         yield f"prompts tell of {sum(told.values())} instances, there are {len(instances)}"
-    for index, instance in enumerate(instances):
-        if instance["category_id"] not in category_ids:
-            yield f"instance {index}: category {instance['category_id']} is not of this run"
-        if not (0 <= instance["score"] <= 1 and 0 <= instance["presence"] <= 1):
-            yield f"instance {index}: score {instance['score']}, presence {instance['presence']}"
-        for problem in mask_problems(instance, (row["height"], row["width"])):
-            yield f"instance {index}: {problem}"
+    size_hw = (row["height"], row["width"])
+    for kind, stored, limits in (
+        ("instance", instances, record.rules.threshold_of),
+        ("candidate", row["candidates"], record.keep_threshold_of),
+    ):
+        for index, instance in enumerate(stored):
+            for problem in instance_problems(instance, size_hw, limits):
+                yield f"{kind} {index}: {problem}"
+
+
+def instance_problems(instance: dict[str, Any], size_hw: tuple[int, int], limits: Mapping[int, float]) -> Iterator[str]:
+    """`limits`: by category, what a score must be above."""
+    category, score = instance["category_id"], instance["score"]
+    if category not in limits:
+        yield f"category {category} is not of this run"
+    if not (0 <= score <= 1 and 0 <= instance["presence"] <= 1):
+        yield f"score {score}, presence {instance['presence']}"
+    elif score <= limits.get(category, -1):
+        yield f"score {score} is not above the threshold {limits[category]}"
+    yield from mask_problems(instance, size_hw)
 
 
 def mask_problems(instance: dict[str, Any], size_hw: tuple[int, int]) -> Iterator[str]:

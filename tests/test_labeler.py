@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from autolabel import labeler as labeler_module
-from autolabel import labels, plan
+from autolabel import labels, plan, run_record
 from autolabel.composition import compose_config
 from autolabel.config import InputConfig, LabelConfig
 from autolabel.labeler import Labeler, LabelJob
@@ -85,7 +85,14 @@ def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
     listing = list_images(InputConfig(uri=config.input.uri), exemplar_column=None)
     plan.seal(storage, config.output.uri, plan.encode(listing, {}, config.output.unit_size))
     job = LabelJob(
-        config=config, output_uri=config.output.uri, ontology=ONTOLOGY, fingerprint="f" * 64, checkpoint_sha256=None
+        config=config,
+        output_uri=config.output.uri,
+        record=run_record.new_record(
+            run_record.label_settings(
+                config, ONTOLOGY, input_uri=config.input.uri, weights="those of a test", exemplars_sha256=None
+            )
+        ),
+        checkpoint_sha256=None,
     )
     return job, storage
 
@@ -95,17 +102,22 @@ def labeler(job: LabelJob, engine: FoundEverywhere) -> Labeler:
 
 
 def test_synonyms_thresholds_and_caps_make_the_rows(tmp_path: Path) -> None:
-    job, storage = prepared(tmp_path, "batch.images=2")
+    job, storage = prepared(tmp_path, "batch.images=2", "keep_threshold=0.4")
     engine = FoundEverywhere()
     report = labeler(job, engine).label_unit(0)
     assert [len(pairs) for pairs in engine.asked] == [6, 3]  # two images by three phrases, then the last image
-    assert [pair.threshold for pair in engine.asked[0][:3]] == [0.5, 0.5, 0.8]
+    assert [pair.threshold for pair in engine.asked[0][:3]] == [0.4, 0.4, 0.4]
     rows = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
     for row in rows:
         # six masks of a car are two objects: the twin halves by NMS, the synonym's by NMS; of a sign the best alone
         found = [(i["category_id"], i["phrase"], round(i["score"], 2)) for i in row["instances"]]
         assert found == [(1, "car", 0.9), (2, "sign", 0.9), (1, "car", 0.7)]
         assert [prompt["n_instances"] for prompt in row["prompts"]] == [2, 0, 1]
+        others = [(i["category_id"], i["phrase"], round(i["score"], 2)) for i in row["candidates"]]
+        assert others == [
+            *((1, "van", 0.9), (1, "car", 0.85), (1, "van", 0.85), (2, "sign", 0.85)),  # twins, and the cap of a sign
+            *((1, "van", 0.7), (2, "sign", 0.7)),  # a synonym's twin, and below the threshold
+        ]
     assert report.summary.instances_of == {1: 6, 2: 3}
     assert report.summary == labels.read_summary(storage, job.output_uri, 0)
 

@@ -60,8 +60,7 @@ def test_from_s3_to_s3_with_several_workers(s3: S3, bucket: tuple[str, Path], tm
     job = LabelJob(
         config=config,
         output_uri=f"{uri}/again",
-        ontology=record.ontology,
-        fingerprint=record.fingerprint,
+        record=record,
         checkpoint_sha256=None,
     )
     reports = list(pipeline.label_units(job, range(plan.n_units), Tally()))

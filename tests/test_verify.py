@@ -85,6 +85,12 @@ def test_a_whole_output_is_clean(output: str) -> None:
         pytest.param(lambda rows: rows[0]["prompts"][0].update(n_instances=2), "prompts tell of 2", id="count"),
         pytest.param(lambda rows: first(rows).update(category_id=9), "category 9 is not of this run", id="category"),
         pytest.param(lambda rows: first(rows).update(score=1.5), "score 1.5", id="score"),
+        pytest.param(lambda rows: first(rows).update(score=0.4), "instance 0: score 0.4", id="below the threshold"),
+        pytest.param(
+            lambda rows: rows[0].update(candidates=[{**first(rows), "score": 0.1, "area": 7}]),
+            "candidate 0: score 0.1",
+            id="a candidate below what is kept",
+        ),
         pytest.param(lambda rows: first(rows).update(area=7), "area 7, its mask has 6 pixels", id="area"),
         pytest.param(lambda rows: first(rows).update(bbox=[2, 1, 3, 3]), "bbox [2.0, 1.0, 3.0, 3.0]", id="bbox"),
         pytest.param(lambda rows: first(rows)["segmentation"].update(counts="0"), "does not decode", id="short mask"),

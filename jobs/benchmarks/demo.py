@@ -74,7 +74,7 @@ def measure_speed(folder: Path) -> None:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
-    from autolabel import labels
+    from autolabel import labels, run_record
     from autolabel.composition import compose_config
     from autolabel.demo.ground_truth import demo_scenes
     from autolabel.job import read_request, with_full_checkpoint
@@ -90,7 +90,14 @@ def measure_speed(folder: Path) -> None:
     storage = open_storage(str(output), {})
     seal(storage, str(output), encode(listing, boxes, config.output.unit_size))
     job = LabelJob(
-        config=config, output_uri=str(output), ontology=ontology, fingerprint="benchmark", checkpoint_sha256=None
+        config=config,
+        output_uri=str(output),
+        record=run_record.new_record(
+            run_record.label_settings(
+                config, ontology, input_uri=config.input.uri, weights="those of the demo", exemplars_sha256=None
+            )
+        ),
+        checkpoint_sha256=None,
     )
     started = time.monotonic()
     engine = load_engine(job)

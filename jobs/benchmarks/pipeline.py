@@ -34,6 +34,7 @@ from benchmarks.photos import SIZE_WH, write_photos
 from ray.data import ActorPoolStrategy, DataContext
 from torch.nn.functional import interpolate
 
+from autolabel import run_record
 from autolabel.composition import compose_config
 from autolabel.config import LabelConfig
 from autolabel.job import label, read_request
@@ -123,7 +124,14 @@ def process(photos: Path, output: Path) -> dict[str, Any]:
     storage = open_storage(str(output), {})
     seal(storage, str(output), encode(listing, boxes, UNIT_SIZE))
     work = LabelJob(
-        config=config, output_uri=str(output), ontology=ontology, fingerprint="free", checkpoint_sha256=None
+        config=config,
+        output_uri=str(output),
+        record=run_record.new_record(
+            run_record.label_settings(
+                config, ontology, input_uri=config.input.uri, weights="none", exemplars_sha256=None
+            )
+        ),
+        checkpoint_sha256=None,
     )
     labeler = Labeler(work, FreeEngine(output))
     started = time.monotonic()
