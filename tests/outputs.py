@@ -1,0 +1,121 @@
+"""A labelled output without a model: drawn scenes, labelled with what was drawn and a few seeded mistakes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from autolabel import plan, run_record
+from autolabel.composition import compose_config
+from autolabel.config import OutputConfig
+from autolabel.demo.ground_truth import write_jpeg
+from autolabel.demo.scenes import Scene, draw_scene
+from autolabel.errors import RejectCode
+from autolabel.labels import ImageLabels, PromptResult, file_metadata, write_unit
+from autolabel.ontology import Category, Ontology
+from autolabel.output import LabelledOutput, open_output
+from autolabel.postprocess import Instance, divide
+from autolabel.rle import area, bbox_xywh, encode
+from autolabel.sources import list_images
+from autolabel.storage import open_storage
+
+ONTOLOGY = Ontology(
+    categories=(
+        Category(id=1, name="round", phrases=("round shape", "blob"), supercategory="shape"),
+        Category(id=2, name="angular", phrases=("angular shape",), supercategory="shape", threshold=0.6),
+        Category(id=5, name="unicorn", phrases=("unicorn",)),
+    )
+)
+SHAPES = {1: ("circle", "ring", "heart", "moon"), 2: ("square", "triangle", "star", "cross")}
+UNIT_SIZE = 4
+
+
+def labelled_scenes(folder: Path, *, count: int, seed: int = 3, overrides: Sequence[str] = ()) -> LabelledOutput:
+    """`count` scenes in `folder/images` and their labels in `folder/labels`, a truncated file among the images.
+
+    Found are all objects, with scores from 0.3 to 1: each round one by its first phrase, with the synonym's twin among
+    the candidates; one in ten of them is taken for an angular one; no unicorn is ever found.
+    """
+    images, output_uri = folder / "images", str(folder / "labels")
+    images.mkdir(parents=True, exist_ok=True)
+    scenes = {f"{index + 1:06d}.jpg": draw_scene(seed, index) for index in range(count)}
+    for name, scene in scenes.items():
+        with (images / name).open("wb") as file:
+            write_jpeg(scene, file)
+    (images / "truncated.jpg").write_bytes((images / "000001.jpg").read_bytes()[:1000])
+
+    uris = [f"input.uri='{images}'", f"output.uri='{output_uri}'", f"output.unit_size={UNIT_SIZE}"]
+    config = compose_config("label", [*uris, *overrides])
+    storage = open_storage(output_uri, {})
+    record = run_record.claim(
+        storage,
+        output_uri,
+        run_record.label_settings(config, ONTOLOGY, input_uri=str(images), weights="none", exemplars_sha256=None),
+    )
+    listing = list_images(config.input, exemplar_column=None)
+    plan.seal(storage, output_uri, plan.encode(listing, {}, UNIT_SIZE))
+    output = open_output(OutputConfig(uri=output_uri))
+    rng = np.random.default_rng(seed)
+    for unit, planned in output.plan.units():
+        rows = []
+        for image in planned:
+            scene = scenes.get(Path(image.uri).name)
+            if scene is None:
+                code, detail = RejectCode.TRUNCATED, "ends early"
+                rows.append(ImageLabels(image_id=image.image_id, uri=image.uri, reject_code=code, reject_detail=detail))
+            else:
+                rows.append(row(image.image_id, image.uri, scene, rng, record))
+        write_unit(storage, output_uri, unit, rows, file_metadata(record.fingerprint, record.ontology))
+    return output
+
+
+def row(image_id: int, uri: str, scene: Scene, rng: np.random.Generator, record: run_record.RunRecord) -> ImageLabels:
+    found = list(instances(scene, rng))
+    kept, others = divide(found, record.rules)
+    asked = [(category.id, phrase) for category in record.ontology.categories for phrase in category.phrases]
+    prompts = []
+    for category_id, phrase in asked:
+        own = [i for i in found if (i.category_id, i.phrase) == (category_id, phrase)]
+        prompts.append(
+            PromptResult(
+                category_id=category_id,
+                phrase=phrase,
+                presence=own[0].presence if own else 0.01,
+                best_score=max((i.score for i in own), default=0.005),
+                n_instances=sum((i.category_id, i.phrase) == (category_id, phrase) for i in kept),
+            )
+        )
+    return ImageLabels(
+        image_id=image_id,
+        uri=uri,
+        size_hw=(scene.ids.shape[0], scene.ids.shape[1]),
+        orientation=1,
+        sha256="0" * 64,
+        prompts=tuple(prompts),
+        instances=tuple(kept),
+        candidates=tuple(others),
+    )
+
+
+def instances(scene: Scene, rng: np.random.Generator) -> list[Instance]:
+    found = []
+    for index, kind in enumerate(scene.kinds):
+        for category_id, shapes in SHAPES.items():
+            if kind.shape not in shapes or not scene.mask(index).any():
+                continue
+            score = float(np.float32(rng.uniform(0.3, 1.0)))
+            taken_for = 2 if category_id == 1 and rng.random() < 0.1 else category_id
+            rle = encode(scene.mask(index))
+            for phrase, factor in zip(ONTOLOGY.by_id[taken_for].phrases, (1.0, 0.9), strict=False):
+                found.append(
+                    Instance(
+                        category_id=taken_for,
+                        phrase=phrase,
+                        score=float(np.float32(score * factor)),
+                        presence=0.97,
+                        rle=rle,
+                        area_px=area(rle),
+                        bbox_xywh=bbox_xywh(rle),
+                    )
+                )
+    return found
