@@ -30,6 +30,7 @@ usage: autolabel <command> [key=value ...]
 
   label        label the images of input.uri with the concepts of prompts, into output.uri
   verify       check every promise about the labels in output.uri
+  refine       label refined.uri by other thresholds and limits from what output.uri holds, without the model
   export       write the labels in output.uri in another format
   demo-scenes  draw images to try it on, with their ground truth, into output.uri
 
@@ -65,6 +66,13 @@ def verify(settings: Any) -> int:
     return 0 if verdict.clean else 1
 
 
+def refine(settings: Any) -> int:
+    from autolabel.refine import refine as run
+
+    print(run(settings))
+    return 0
+
+
 def export(settings: Any) -> int:
     from autolabel.exports import export as run
 
@@ -82,6 +90,7 @@ def demo_scenes(settings: Any) -> int:
 RUN: dict[str, Callable[[Any], int]] = {
     "label": label,
     "verify": verify,
+    "refine": refine,
     "export": export,
     "demo-scenes": demo_scenes,
 }

@@ -7,6 +7,8 @@ Importing this module imports neither torch nor ray.
 from dataclasses import dataclass, field
 from typing import Any
 
+SAME = "same"  # in a refinement: as the labels were made
+
 
 def key(default: Any, sentence: str) -> Any:
     """A dataclass field with its default and the sentence that `--help` prints."""
@@ -142,6 +144,27 @@ class VerifyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefinedNmsConfig:
+    within: int | float | str | None = key("same", "As label's nms.within; same: as it was.")
+    across: int | float | str | None = key("same", "As label's nms.across; same: as it was.")
+    metric: str = key("same", "As label's nms.metric: iou or ios; same: as it was.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """Settings of `autolabel refine`."""
+
+    output: OutputConfig = field(default_factory=OutputConfig)
+    refined: OutputConfig = field(default_factory=OutputConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    threshold: int | float | str = key("same", "As label's; no lower than what is stored; same: as it was.")
+    nms: RefinedNmsConfig = field(default_factory=RefinedNmsConfig)
+    min_area: int | str = key("same", "As label's min_area; same: as it was.")
+    max_area: int | str | None = key("same", "As label's max_area; same: as it was.")
+    max_instances: int | str | None = key("same", "As label's max_instances; same: as it was.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """Settings of `autolabel export`."""
 
@@ -161,6 +184,7 @@ class DemoScenesConfig:
 COMMANDS: dict[str, type] = {
     "label": LabelConfig,
     "verify": VerifyConfig,
+    "refine": RefineConfig,
     "export": ExportConfig,
     "demo-scenes": DemoScenesConfig,
 }

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from autolabel import exemplars, labels, lease, ontology, pipeline, plan, run_record
 from autolabel.concepts import ImageExemplars
@@ -19,6 +18,7 @@ from autolabel.labels import Summary
 from autolabel.ontology import Ontology
 from autolabel.plan import Plan
 from autolabel.progress import Progress, closing_text
+from autolabel.prompts import prompt_entries
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.engine import Engine
@@ -93,7 +93,7 @@ def read_request(
     concepts = named = listing = None
     boxes: Mapping[str, ImageExemplars] = {}
     with gathered(problems):
-        entries, place = prompt_entries(config)
+        entries, place = prompt_entries(config.prompts, config.input.storage_options)
         named = ontology.named_in(entries)
         max_tokens = ARCHITECTURES[config.model.architecture].max_tokens
         concepts = ontology.read_categories(entries, place=place, count_tokens=count_tokens, max_tokens=max_tokens)
@@ -120,18 +120,6 @@ def gathered(problems: list[str]) -> Iterator[None]:
         yield
     except BadInput as error:
         problems.extend(error.problems)
-
-
-def prompt_entries(config: LabelConfig) -> tuple[list[Any], str]:
-    """The categories as they are written, and where."""
-    place = config.prompts.uri
-    if place is None:
-        return config.prompts.categories, "prompts"
-    try:
-        text = open_storage(place, config.input.storage_options).read(full_uri(place)).decode()
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise BadInput(f"prompts.uri: {place}: {error}") from error
-    return ontology.parse_prompt_file(text, place), place
 
 
 def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) -> Mapping[str, ImageExemplars]:

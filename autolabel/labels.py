@@ -19,6 +19,7 @@ from autolabel import parquet
 from autolabel.errors import BadInput, RejectCode
 from autolabel.ontology import Ontology
 from autolabel.postprocess import Instance
+from autolabel.rle import Rle
 from autolabel.storage import Storage, join
 
 FOLDER = "labels"
@@ -87,7 +88,7 @@ class PromptResult:
     phrase: str | None
     presence: float
     best_score: float
-    n_instances: int
+    n_instances: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +265,37 @@ def record(row: ImageLabels) -> dict[str, Any]:
         "instances": [instance_record(instance) for instance in row.instances],
         "candidates": [instance_record(instance) for instance in row.candidates],
     }
+
+
+def image_labels(values: dict[str, Any]) -> ImageLabels:
+    """The reverse of `record`, for rows that `read_unit` has checked."""
+    code = values["reject_code"]
+    return ImageLabels(
+        image_id=values["image_id"],
+        uri=values["uri"],
+        size_hw=None if values["height"] is None else (values["height"], values["width"]),
+        orientation=values["orientation"],
+        sha256=values["sha256"],
+        reject_code=None if code is None else RejectCode(code),
+        reject_detail=values["reject_detail"],
+        prompts=tuple(PromptResult(**prompt) for prompt in values["prompts"]),
+        instances=tuple(map(instance, values["instances"])),
+        candidates=tuple(map(instance, values["candidates"])),
+    )
+
+
+def instance(values: dict[str, Any]) -> Instance:
+    """The reverse of `instance_record`."""
+    height, width = values["segmentation"]["size"]
+    return Instance(
+        category_id=values["category_id"],
+        phrase=values["phrase"],
+        score=values["score"],
+        presence=values["presence"],
+        rle=Rle(size_hw=(height, width), counts=values["segmentation"]["counts"]),
+        area_px=values["area"],
+        bbox_xywh=tuple(values["bbox"]),
+    )
 
 
 def instance_record(instance: Instance) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from autolabel import run_record
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput
-from autolabel.labels import read_unit
+from autolabel.labels import done_units, read_unit
 from autolabel.plan import Plan
 from autolabel.run_record import RunRecord
 from autolabel.sources import absolute
@@ -36,6 +36,20 @@ class LabelledOutput:
         root = self.plan.input_root
         name = image_uri.removeprefix(f"{root.rstrip('/')}/")
         return name if ".." not in name.split("/") and absolute(name, root) == image_uri else image_uri
+
+
+def finished_output(config: OutputConfig) -> LabelledOutput:
+    """The output at `config.uri`, of which every unit is done.
+
+    Raises:
+        BadInput: as `open_output`, or units are missing.
+    """
+    output = open_output(config)
+    n_units = output.plan.n_units
+    missing = n_units - len(done_units(output.storage, output.uri) & set(range(n_units)))
+    if missing:
+        raise BadInput(f"output.uri: {missing} of {n_units} units are not labelled yet; run the job again first")
+    return output
 
 
 def open_output(config: OutputConfig) -> LabelledOutput:

@@ -1,13 +1,13 @@
 """The row that an image ends in: what was found in it, or why it could not be labelled."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from autolabel.concepts import Concept
+from autolabel.decision import decide
 from autolabel.labels import ImageLabels, PromptResult
 from autolabel.loading import Frame, Rejection
 from autolabel.plan import PlannedImage
-from autolabel.postprocess import Instance, Rules, divide
+from autolabel.postprocess import Instance, Rules
 from autolabel.rle import area, bbox_xywh
 from autolabel.sam3.engine import PairResult
 from autolabel.sam3.masks import logits_to_rles
@@ -31,9 +31,7 @@ def finish(
         for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, frame.size_hw), strict=True)
         if (area_px := area(rle))
     ]
-    kept, others = divide(found, rules)
-    n_of = Counter((instance.category_id, instance.phrase) for instance in kept)
-    return ImageLabels(
+    image_labels = ImageLabels(
         image_id=image.image_id,
         uri=image.uri,
         size_hw=frame.size_hw,
@@ -45,13 +43,11 @@ def finish(
                 phrase=concept.phrase,
                 presence=result.presence,
                 best_score=result.best_score,
-                n_instances=n_of[concept.category_id, concept.phrase],
             )
             for concept, result in results
         ),
-        instances=tuple(kept),
-        candidates=tuple(others),
     )
+    return decide(image_labels, found, rules)
 
 
 def rejected(image: PlannedImage, rejection: Rejection) -> ImageLabels:

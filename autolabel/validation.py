@@ -4,11 +4,20 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from autolabel.config import DemoScenesConfig, ExportConfig, LabelConfig, OutputConfig, VerifyConfig
+from autolabel.config import (
+    SAME,
+    DemoScenesConfig,
+    ExportConfig,
+    LabelConfig,
+    OutputConfig,
+    PromptsConfig,
+    RefineConfig,
+    VerifyConfig,
+)
 from autolabel.redaction import has_password
 
 NO_PASSWORDS = "holds a password, which would be written wherever the URL is; give it by the environment"
-EXAMPLES = {"output": "labels"}  # of names, in messages
+EXAMPLES = {"output": "labels", "refined": "refined"}  # of names, in messages
 
 
 def problems_of(settings: Any) -> Iterator[str]:
@@ -40,7 +49,6 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
     for name, uri in (
         ("input.uri", config.input.uri),
         ("input.image_root", config.input.image_root),
-        ("prompts.uri", config.prompts.uri),
         ("exemplars.uri", config.exemplars.uri),
         ("model.checkpoint", config.model.checkpoint),
     ):
@@ -50,8 +58,7 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
         yield "input.uri: required, for example input.uri=photos or input.uri=s3://bucket/photos"
     if not config.input.suffixes:
         yield "input.suffixes: must name at least one file name ending"
-    if config.prompts.uri and config.prompts.categories:
-        yield "prompts: give prompts.categories or prompts.uri, not both"
+    yield from prompts_problems(config.prompts)
     if config.exemplars.uri and config.exemplars.column:
         yield "exemplars: give exemplars.uri or exemplars.column, not both"
     if (config.model.checkpoint is None) == (config.model.seed is None):
@@ -60,24 +67,16 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
         ("exemplars.box_format", config.exemplars.box_format, ("xywh", "xyxy", "cxcywh")),
         ("model.architecture", config.model.architecture, ("full", "tiny")),
         ("model.precision", config.model.precision, ("float32", "bfloat16")),
-        ("nms.metric", config.nms.metric, ("iou", "ios")),
     ):
         if value not in choices:
             yield f"{name}: {value!r} is not one of {', '.join(choices)}"
-    for name, share in (
-        ("threshold", config.threshold),
-        ("keep_threshold", config.keep_threshold),
-        ("nms.within", config.nms.within),
-        ("nms.across", config.nms.across),
-    ):
-        if share is not None and not 0 <= share <= 1:  # NaN is not
-            yield f"{name}: {share} is not between 0 and 1"
+    yield from decision_problems(config)
+    if not 0 <= config.keep_threshold <= 1:  # NaN is not
+        yield f"keep_threshold: {config.keep_threshold} is not between 0 and 1"
     cluster, batch = config.cluster, config.batch
     for name, number in (
         ("image.max_pixels", config.image.max_pixels),
         ("output.unit_size", config.output.unit_size),
-        ("max_area", config.max_area),
-        ("max_instances", config.max_instances),
         ("cluster.min_actors", cluster.min_actors),
         ("cluster.max_actors", cluster.max_actors),
         ("batch.images", batch.images),
@@ -87,10 +86,6 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
     ):
         if number is not None and number < 1:
             yield f"{name}: {number} is less than 1"
-    if config.min_area < 0:
-        yield f"min_area: {config.min_area} is negative"
-    if config.max_area is not None and config.max_area < config.min_area:
-        yield f"max_area: {config.max_area} is less than min_area {config.min_area}"
     if cluster.max_actors is not None and cluster.max_actors < cluster.min_actors:
         yield f"cluster.max_actors: {cluster.max_actors} is less than cluster.min_actors {cluster.min_actors}"
     for name, amount in (("gpus_per_actor", cluster.gpus_per_actor), ("cpus_per_actor", cluster.cpus_per_actor)):
@@ -104,9 +99,48 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
             yield f"cluster.{name}: {seconds} is not positive"
 
 
+def refine_problems(config: RefineConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    yield from place_problems("refined", config.refined)
+    yield from prompts_problems(config.prompts)
+    yield from decision_problems(config)
+
+
+def prompts_problems(prompts: PromptsConfig) -> Iterator[str]:
+    if prompts.uri is not None and has_password(prompts.uri):
+        yield f"prompts.uri: {NO_PASSWORDS}"
+    if prompts.uri and prompts.categories:
+        yield "prompts: give prompts.categories or prompts.uri, not both"
+
+
+def decision_problems(config: LabelConfig | RefineConfig) -> Iterator[str]:
+    """Of what decides which instances are labels. A refinement leaves what is `same` as it was."""
+    metrics = ("iou", "ios") if isinstance(config, LabelConfig) else ("iou", "ios", SAME)
+    if config.nms.metric not in metrics:
+        yield f"nms.metric: {config.nms.metric!r} is not one of {', '.join(metrics)}"
+    limits: dict[str, tuple[Any, float, float]] = {
+        "threshold": (config.threshold, 0, 1),
+        "nms.within": (config.nms.within, 0, 1),
+        "nms.across": (config.nms.across, 0, 1),
+        "min_area": (config.min_area, 0, math.inf),
+        "max_area": (config.max_area, 1, math.inf),
+        "max_instances": (config.max_instances, 1, math.inf),
+    }
+    for name, (value, least, most) in limits.items():
+        if isinstance(value, str):
+            if value != SAME:
+                yield f"{name}: {value!r} is neither a number nor {SAME}"
+        elif value is not None and not least <= value <= most:  # NaN is not
+            between = f"between {least} and {most}" if most < math.inf else f"{least} or more"
+            yield f"{name}: {value} is not {between}"
+    if isinstance(config.min_area, int) and isinstance(config.max_area, int) and config.max_area < config.min_area:
+        yield f"max_area: {config.max_area} is less than min_area {config.min_area}"
+
+
 PROBLEMS: dict[type, Callable[[Any], Iterator[str]]] = {
     LabelConfig: label_problems,
     VerifyConfig: output_problems,
+    RefineConfig: refine_problems,
     ExportConfig: output_problems,
     DemoScenesConfig: demo_scenes_problems,
 }

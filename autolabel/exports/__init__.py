@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-from autolabel import labels
 from autolabel.config import ExportConfig
 from autolabel.errors import BadInput
 from autolabel.exports import coco
-from autolabel.output import LabelledOutput, open_output
+from autolabel.output import LabelledOutput, finished_output
 
 FORMATS: dict[str, Callable[[LabelledOutput], str]] = {"coco": coco.export}
 
@@ -19,9 +18,4 @@ def export(config: ExportConfig) -> str:
     """
     if config.format not in FORMATS:
         raise BadInput(f"format: {config.format!r} is not one of {', '.join(FORMATS)}")
-    output = open_output(config.output)
-    n_units = output.plan.n_units
-    missing = n_units - len(labels.done_units(output.storage, output.uri) & set(range(n_units)))
-    if missing:
-        raise BadInput(f"output.uri: {missing} of {n_units} units are not labelled yet; run the job again first")
-    return FORMATS[config.format](output)
+    return FORMATS[config.format](finished_output(config.output))
