@@ -26,7 +26,7 @@ from uuid import uuid4
 import orjson
 import psutil
 
-from autolabel.errors import JobFailed, Refused, StorageError
+from autolabel.errors import BadInput, JobFailed, Refused, StorageError
 from autolabel.storage import Storage, join
 
 FOLDER = "runs"
@@ -82,7 +82,7 @@ class Lease:
         try:
             if self._lost is None and last_run(self._storage, self._output_uri) is not None:
                 self._write(replace(self._run, ended_at=now()))
-        except (StorageError, OSError) as error:  # what the run came to is told already, and matters more
+        except (BadInput, StorageError, OSError) as error:  # what the run came to is told already, and matters more
             log.warning("the next run will have to find out by itself that this one has ended: %s", error)
 
     def _renew(self) -> None:
@@ -99,7 +99,7 @@ class Lease:
                 self._run = replace(self._run, renewals=self._run.renewals + 1)
                 self._write(self._run)
                 renewed_at = time.monotonic()
-            except (StorageError, OSError) as error:
+            except (BadInput, StorageError, OSError) as error:
                 if time.monotonic() - renewed_at > self._give_up_s:
                     self._lost = f"the lease on the output could not be renewed for {self._give_up_s:g} s: {error}"
                     return
@@ -168,10 +168,20 @@ def is_alive(run: Run) -> bool | None:
 
 
 def last_run(storage: Storage, output_uri: str) -> Run | None:
-    """The latest record of an output."""
+    """The latest record of an output.
+
+    Raises:
+        BadInput: it is damaged.
+    """
     names = (item.uri.rpartition("/")[2] for item in storage.list(join(output_uri, FOLDER)))
     numbers = [int(name[:8]) for name in names if re.fullmatch(r"\d{8}\.json", name)]
-    return Run(**orjson.loads(storage.read(record_uri(output_uri, max(numbers))))) if numbers else None
+    if not numbers:
+        return None
+    uri = record_uri(output_uri, max(numbers))
+    try:
+        return Run(**orjson.loads(storage.read(uri)))
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise BadInput(f"{uri} was not written by autolabel, or is damaged: {error}") from error
 
 
 def record_uri(output_uri: str, number: int) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from autolabel import lease
-from autolabel.errors import JobFailed, Refused, StorageError
+from autolabel.errors import BadInput, JobFailed, Refused, StorageError
 from autolabel.lease import claim, held, last_run, record_uri, this_run
 from autolabel.storage import Storage, open_storage
 from tests.conftest import S3
@@ -112,6 +112,14 @@ def test_a_run_that_ended_is_followed_at_once(place: tuple[Storage, str]) -> Non
         ended = last_run(*place)
         assert ended is not None
         assert ended.ended_at is not None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[1]", b'{"number": 1}'])
+def test_a_damaged_record_is_told(place: tuple[Storage, str], damaged: bytes) -> None:
+    storage, uri = place
+    storage.overwrite(record_uri(uri, 3), damaged)
+    with pytest.raises(BadInput, match=r"runs/00000003\.json was not written by autolabel, or is damaged"):
+        claim(storage, uri)
 
 
 def test_a_run_that_fails_lets_go(place: tuple[Storage, str]) -> None:
