@@ -25,9 +25,10 @@ from autolabel.errors import AutolabelError, BadInput, JobFailed, StorageError
 from autolabel.interruption import keeping_sigterm
 from autolabel.labeler import Labeler, LabelJob, UnitReport, load_engine
 from autolabel.sam3.engine import Engine
-from autolabel.tally import ANSWER_S, Tally
+from autolabel.tally import ANSWER_S, Paced, Tally
 
 LOOK_EVERY_S = 10.0
+INTERRUPT_AGAIN_S = 20.0  # longer than an orderly end takes
 UNITS_IN_HAND = 2  # one in the model, one being fetched or written
 LIVES = 5  # attempts at a unit that may end their process: machines are taken away, but not five times from one unit
 
@@ -60,7 +61,7 @@ class UnitActor:
             n_died = self._n_died(unit)
             if n_died >= LIVES:
                 raise JobFailed(f"unit {unit}: the process at work on it has died {n_died} times")
-            looked_at = partial(self._tally.add.remote, unit)
+            looked_at = Paced(partial(self._tally.add.remote, unit))
             return self._labeler.label_unit(unit, looked_at=looked_at, careful=n_died > 0)
         except AutolabelError as error:
             return error
@@ -94,6 +95,8 @@ def watched(tally: Tally, timeout_s: float) -> Iterator[None]:
             if seconds > timeout_s:
                 stalled.append(f"nothing has happened for {seconds:.0f} s; units in hand: {units or 'none'}")
                 _thread.interrupt_main()
+                while not ended.wait(INTERRUPT_AGAIN_S):  # an exception that meets a destructor is lost there
+                    _thread.interrupt_main()
                 return
 
     if threading.current_thread() is threading.main_thread():

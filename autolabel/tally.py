@@ -4,8 +4,10 @@ Apart from the pipeline, because the actor imports this module and not torch: a 
 before the first labelling actor.
 """
 
+import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import ray
@@ -14,6 +16,7 @@ from ray.exceptions import RayError
 Answer = TypeVar("Answer")
 
 ANSWER_S = 10.0  # that a tally may take to answer an actor
+TELL_EVERY_S = 1.0
 
 
 class Tally:
@@ -43,6 +46,21 @@ class Tally:
             return unknown
 
 
+class Paced:
+    """Passes counts on, added up, at most every `TELL_EVERY_S`: a call for each batch is a cost to both its ends."""
+
+    def __init__(self, tell: Callable[[int], object]) -> None:
+        self._tell = tell
+        self._untold = 0
+        self._told_at = -math.inf
+
+    def __call__(self, n: int) -> None:
+        self._untold += n
+        if time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self._tell(self._untold)
+            self._untold, self._told_at = 0, time.monotonic()
+
+
 class _Counts:
     def __init__(self) -> None:
         self._of_unit: Counter[int] = Counter()
@@ -52,7 +70,8 @@ class _Counts:
 
     def join(self, actor: Any) -> None:
         self._moved_at = time.monotonic()
-        self._actors.append(actor)
+        if actor not in self._actors:  # it joins again after a restart
+            self._actors.append(actor)
 
     def actors(self) -> list[Any]:
         return self._actors

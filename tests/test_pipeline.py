@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -87,6 +89,21 @@ def test_a_stuck_actor_ends_the_job_and_says_what_it_was_at(tmp_path: Path) -> N
     with pytest.raises(JobFailed, match=r"nothing has happened for \d+ s; units in hand: \[0, 1\]"):
         label(config, load=lambda job: Stuck())
     assert time.monotonic() - began < 60
+
+
+def test_a_stuck_job_ends_also_where_the_first_interruption_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own destructors run at any moment, and Python drops what is raised in one."""
+    monkeypatch.setattr(pipeline, "INTERRUPT_AGAIN_S", 0.5)
+    tally = cast(Tally, SimpleNamespace(standstill=lambda: (99.0, [7])))
+    lost = []
+    said = pytest.raises(JobFailed, match=r"nothing has happened for 99 s; units in hand: \[7\]")
+    with said, pipeline.watched(tally, 0.2):
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            lost.append(1)
+        time.sleep(30)
+    assert lost
 
 
 def test_an_actor_that_dies_at_its_start_is_given_up(tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""The tally hears of every image, and not of every batch."""
+
+import pytest
+
+from autolabel import tally
+from autolabel.tally import Paced
+
+
+def test_counts_are_told_on_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(tally.time, "monotonic", lambda: now_s)
+    told: list[int] = []
+    looked_at = Paced(told.append)
+    for now_s in (100.0, 100.2, 100.9, 101.0, 101.5, 105.0):
+        looked_at(4)
+    assert told == [4, 12, 8]
+
+
+def test_an_actor_that_joins_again_is_the_same_actor() -> None:
+    counts = tally._Counts()
+    for actor in ("a", "b", "a"):
+        counts.join(actor)
+    assert counts.actors() == ["a", "b"]
