@@ -6,12 +6,13 @@ fetch   who fetches: CPU tasks ahead of the labelling actor, or the actor's own 
 flops   operations per image at full size, counted, not run
 host    decoding, resizing, run lengths, NMS and Parquet, each against the plain way
 pipeline  the whole job with a model that costs nothing, against one process and a plain Ray Data script (--images)
+refine  a million stored candidates decided again without the model
 """
 
 import argparse
 from importlib import import_module
 
-CASES = ("demo", "engine", "fetch", "flops", "host", "pipeline")
+CASES = ("demo", "engine", "fetch", "flops", "host", "pipeline", "refine")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

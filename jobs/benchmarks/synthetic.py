@@ -1,0 +1,97 @@
+"""A finished output of any size: rows as a job writes them, masks of ellipses, no model and no images."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from autolabel import plan, run_record
+from autolabel.composition import compose_config
+from autolabel.labels import ImageLabels, PromptResult, file_metadata, write_unit
+from autolabel.ontology import Category, Ontology
+from autolabel.postprocess import Instance, divide
+from autolabel.rle import area, bbox_xywh, encode
+from autolabel.sources import Listing
+from autolabel.storage import Listed, open_storage
+
+SIZE_HW = 960, 1280
+UNIT_SIZE = 256
+DIFFERENT_UNITS = 8  # the others repeat their rows, under ids and names of their own
+ONTOLOGY = Ontology(categories=tuple(Category(id=n, name=f"kind {n}", phrases=(f"kind {n}",)) for n in range(1, 11)))
+
+
+def write_output(folder: Path, *, n_images: int, n_found: int, names: Iterator[str] | None = None) -> tuple[int, int]:
+    """Write an output of `n_images` with `n_found` stored in each; how many instances and candidates these are.
+
+    `names` are those of the images in `folder/images`; by default of images that do not exist.
+    """
+    root, uri = str(folder / "images"), str(folder / "labels")
+    names = names if names is not None else (f"{index // 1000:06d}/{index:09d}.jpg" for index in range(n_images))
+    config = compose_config("label", [f"input.uri='{root}'", f"output.uri='{uri}'", f"output.unit_size={UNIT_SIZE}"])
+    settings = run_record.label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
+    storage = open_storage(uri, {})
+    record = run_record.claim(storage, uri, settings)
+    images = [Listed(f"{root}/{name}", 500_000, "e") for name in islice(names, n_images)]
+    plan.seal(storage, uri, plan.encode(Listing(root=root, images=images), {}, UNIT_SIZE))
+    metadata = file_metadata(record.fingerprint, ONTOLOGY)
+    rng = np.random.default_rng(0)
+    units = [[row(rng, n_found, record.rules) for _ in range(UNIT_SIZE)] for _ in range(DIFFERENT_UNITS)]
+    n_instances = n_candidates = 0
+    for unit, start in enumerate(range(0, n_images, UNIT_SIZE)):
+        rows = [
+            replace(image, image_id=start + offset + 1, uri=listed.uri)
+            for offset, (image, listed) in enumerate(
+                zip(units[unit % DIFFERENT_UNITS], images[start : start + UNIT_SIZE], strict=False)
+            )
+        ]
+        write_unit(storage, uri, unit, rows, metadata)
+        n_instances += sum(len(image.instances) for image in rows)
+        n_candidates += sum(len(image.candidates) for image in rows)
+    return n_instances, n_candidates
+
+
+def row(rng: np.random.Generator, n_found: int, rules: run_record.Rules) -> ImageLabels:
+    kept, others = divide([ellipse(rng) for _ in range(n_found)], rules)
+    prompts = tuple(
+        PromptResult(
+            category_id=category.id,
+            phrase=category.name,
+            presence=0.9,
+            best_score=0.9,
+            n_instances=sum(instance.category_id == category.id for instance in kept),
+        )
+        for category in ONTOLOGY.categories
+    )
+    return ImageLabels(
+        image_id=0,
+        uri="",
+        size_hw=SIZE_HW,
+        orientation=1,
+        sha256="0" * 64,
+        prompts=prompts,
+        instances=tuple(kept),
+        candidates=tuple(others),
+    )
+
+
+def ellipse(rng: np.random.Generator) -> Instance:
+    """Somewhere, of any category, with a score from 0.2 to 1."""
+    height, width = SIZE_HW
+    canvas = np.zeros(SIZE_HW, np.uint8)
+    center = int(rng.integers(60, width - 60)), int(rng.integers(60, height - 60))
+    axes = int(rng.integers(8, 120)), int(rng.integers(8, 120))
+    cv2.ellipse(canvas, center, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
+    mask = encode(canvas.astype(bool))
+    category = ONTOLOGY.categories[int(rng.integers(len(ONTOLOGY.categories)))]
+    return Instance(
+        category_id=category.id,
+        phrase=category.name,
+        score=float(np.float32(rng.uniform(0.2, 1.0))),
+        presence=0.9,
+        rle=mask,
+        area_px=area(mask),
+        bbox_xywh=bbox_xywh(mask),
+    )
