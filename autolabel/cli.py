@@ -29,6 +29,7 @@ USAGE = """\
 usage: autolabel <command> [key=value ...]
 
   label        label the images of input.uri with the concepts of prompts, into output.uri
+  status       say how far the job of output.uri is, how fast it goes, and who is at work on it
   verify       check every promise about the labels in output.uri
   refine       label refined.uri by other thresholds and limits from what output.uri holds, without the model
   export       write the labels in output.uri in another format
@@ -56,6 +57,13 @@ def starts_ray(address: str | None) -> bool:
         return address == "local"
     folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
     return not (folder / "ray_current_cluster").exists()  # left by `ray start`, removed by `ray stop`
+
+
+def status(settings: Any) -> int:
+    from autolabel.status import status as run
+
+    print(run(settings))
+    return 0
 
 
 def verify(settings: Any) -> int:
@@ -89,6 +97,7 @@ def demo_scenes(settings: Any) -> int:
 
 RUN: dict[str, Callable[[Any], int]] = {
     "label": label,
+    "status": status,
     "verify": verify,
     "refine": refine,
     "export": export,

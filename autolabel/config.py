@@ -137,6 +137,13 @@ class LabelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatusConfig:
+    """Settings of `autolabel status`."""
+
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyConfig:
     """Settings of `autolabel verify`."""
 
@@ -183,6 +190,7 @@ class DemoScenesConfig:
 
 COMMANDS: dict[str, type] = {
     "label": LabelConfig,
+    "status": StatusConfig,
     "verify": VerifyConfig,
     "refine": RefineConfig,
     "export": ExportConfig,

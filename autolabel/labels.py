@@ -177,8 +177,13 @@ def unit_uri(output_uri: str, unit: int) -> str:
 
 def done_units(storage: Storage, output_uri: str) -> set[int]:
     """Units whose file is there."""
-    names = (item.uri.rpartition("/")[2] for item in storage.list(join(output_uri, FOLDER)))
-    return {int(name[:8]) for name in names if re.fullmatch(r"\d{8}\.parquet", name)}
+    return set(done_units_at(storage, output_uri))
+
+
+def done_units_at(storage: Storage, output_uri: str) -> dict[int, float | None]:
+    """Units whose file is there, and when it was created: seconds since 1970 by the storage's clock, if it tells."""
+    files = ((item.uri.rpartition("/")[2], item.modified_at) for item in storage.list(join(output_uri, FOLDER)))
+    return {int(name[:8]): created_at for name, created_at in files if re.fullmatch(r"\d{8}\.parquet", name)}
 
 
 def file_metadata(fingerprint: str, ontology: Ontology) -> dict[str, str]:

@@ -99,14 +99,15 @@ def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
     endings = tuple(f".{suffix.lower().lstrip('.')}" for suffix in suffixes)
 
     def images(found: Iterable[Listed]) -> list[Listed]:
-        return sorted((item for item in found if item.uri.lower().endswith(endings)), key=lambda item: item.uri)
+        fitting = (item for item in found if item.uri.lower().endswith(endings))
+        return sorted((Listed(item.uri, item.size_bytes, item.etag) for item in fitting), key=lambda item: item.uri)
 
     in_folder = images(storage.list(uri))
     if in_folder:
         return Listing(root=uri.rstrip("/"), images=in_folder)
     if uri.lower().endswith(endings):
         try:
-            return Listing(root=parent(uri), images=[storage.stat(uri)])
+            return Listing(root=parent(uri), images=images([storage.stat(uri)]))
         except FileNotFoundError:
             pass  # a glob may end like a file
     if (folder := static_part(uri)) != uri:

@@ -12,6 +12,7 @@ from autolabel.config import (
     OutputConfig,
     PromptsConfig,
     RefineConfig,
+    StatusConfig,
     VerifyConfig,
 )
 from autolabel.redaction import has_password
@@ -33,7 +34,7 @@ def place_problems(name: str, place: OutputConfig) -> Iterator[str]:
         yield f"{name}.uri: {NO_PASSWORDS}"
 
 
-def output_problems(settings: VerifyConfig | ExportConfig) -> Iterator[str]:
+def output_problems(settings: StatusConfig | VerifyConfig | ExportConfig) -> Iterator[str]:
     return place_problems("output", settings.output)
 
 
@@ -139,6 +140,7 @@ def decision_problems(config: LabelConfig | RefineConfig) -> Iterator[str]:
 
 PROBLEMS: dict[type, Callable[[Any], Iterator[str]]] = {
     LabelConfig: label_problems,
+    StatusConfig: output_problems,
     VerifyConfig: output_problems,
     RefineConfig: refine_problems,
     ExportConfig: output_problems,

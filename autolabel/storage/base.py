@@ -37,11 +37,15 @@ class ObjectChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One object of a listing. `etag` is the storage's own, or the mtime in nanoseconds where it has none."""
+    """One object of a listing. `etag` is the storage's own, or the mtime in nanoseconds where it has none.
+
+    `modified_at` is in seconds since 1970 by the storage's clock, where it tells.
+    """
 
     uri: str
     size_bytes: int | None = None
     etag: str | None = None
+    modified_at: float | None = None
 
 
 class Storage(ABC):

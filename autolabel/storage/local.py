@@ -103,7 +103,7 @@ def path_of(uri: str) -> str:
 
 
 def listed(path: str, stat: os.stat_result) -> Listed:
-    return Listed(path, stat.st_size, str(stat.st_mtime_ns))
+    return Listed(path, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from typing import IO, Any, BinaryIO
 
@@ -12,6 +13,8 @@ from fsspec.exceptions import FSTimeoutError
 from autolabel.errors import BadInput, StorageError
 from autolabel.redaction import without_secrets
 from autolabel.storage.base import Listed, ObjectChanged, Result, Storage, retrying
+
+MODIFIED = ("LastModified", "last_modified", "mtime")  # as S3, Azure and Google call it
 
 
 class RemoteStorage(Storage):
@@ -136,4 +139,5 @@ class RemoteStorage(Storage):
         etag = None if etag is None else str(etag).strip('"')
         name = info["name"]
         uri = name if "://" in name else f"{self.scheme}://{name.lstrip('/')}"
-        return Listed(uri, info.get("size"), etag)
+        modified = next((info[name] for name in MODIFIED if isinstance(info.get(name), datetime)), None)
+        return Listed(uri, info.get("size"), etag, modified and modified.timestamp())

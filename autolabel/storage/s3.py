@@ -83,7 +83,7 @@ class S3Storage(RemoteStorage):
     def stat(self, uri: str) -> Listed:
         bucket, key = self._split(uri)
         found = self._ask(uri, lambda: self.fs.call_s3("head_object", Bucket=bucket, Key=key))
-        return Listed(uri, found["ContentLength"], found["ETag"].strip('"'))
+        return listed(uri, found["ContentLength"], found)
 
     def read(self, uri: str, *, etag: str | None = None) -> bytes:
         bucket, key = self._split(uri)
@@ -120,7 +120,7 @@ class S3Storage(RemoteStorage):
             page: dict[str, Any] = self._ask(f"{self.scheme}://{bucket}/{prefix}", ask)
             for item in page.get("Contents", ()):
                 if not item["Key"].endswith("/"):  # the marker of an empty folder
-                    yield Listed(f"{self.scheme}://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'))
+                    yield listed(f"{self.scheme}://{bucket}/{item['Key']}", item["Size"], item)
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -163,3 +163,7 @@ def answer_of(error: OSError) -> tuple[int, str | None]:
     if not isinstance(cause, ClientError):
         return 0, None
     return cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), cause.response["Error"].get("Code")
+
+
+def listed(uri: str, size_bytes: int, found: dict[str, Any]) -> Listed:
+    return Listed(uri, size_bytes, found["ETag"].strip('"'), found["LastModified"].timestamp())
