@@ -99,8 +99,9 @@ def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
     endings = tuple(f".{suffix.lower().lstrip('.')}" for suffix in suffixes)
 
     def images(found: Iterable[Listed]) -> list[Listed]:
-        fitting = (item for item in found if item.uri.lower().endswith(endings))
-        return sorted((Listed(item.uri, item.size_bytes, item.etag) for item in fitting), key=lambda item: item.uri)
+        fitting = [Listed(i.uri, i.size_bytes, i.etag) for i in found if i.uri.lower().endswith(endings)]
+        fitting.sort(key=lambda item: item.uri)  # in place: ten million of them fill 3 GB
+        return fitting
 
     in_folder = images(storage.list(uri))
     if in_folder:
