@@ -13,6 +13,7 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -33,6 +34,7 @@ usage: autolabel <command> [key=value ...]
   verify       check every promise about the labels in output.uri
   refine       label refined.uri by other thresholds and limits from what output.uri holds, without the model
   export       write the labels in output.uri in another format
+  submit       run one of these commands on the Ray cluster of RAY_API_SERVER_ADDRESS: autolabel submit label ...
   demo-scenes  draw images to try it on, with their ground truth, into output.uri
 
 for example: autolabel label input.uri=photos output.uri=labels 'prompts=[person, red car]' model=sam3
@@ -112,6 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(USAGE, end="")
         return 0 if arguments else BAD_CONFIGURATION
     command, *overrides = arguments
+    if command == "submit" and overrides and overrides[0] in COMMANDS:
+        return submit(overrides[0], overrides[1:])
     if command not in COMMANDS:
         print(f"autolabel: there is no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
         return BAD_CONFIGURATION
@@ -119,6 +123,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(help_text(command), end="")
         return 0
     return run_command(command, overrides)
+
+
+def submit(command: str, overrides: list[str]) -> int:
+    from autolabel.submit import submit as run  # imports ray
+
+    try:
+        return run(command, overrides)
+    except (AutolabelError, HydraException, OmegaConfBaseException) as error:
+        print(f"autolabel submit {command}: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, AutolabelError) else BAD_CONFIGURATION
 
 
 def run_command(command: str, overrides: list[str]) -> int:

@@ -39,9 +39,9 @@ def statuses(output: Path) -> Counter[str]:
 
 def assert_same_labels(found: dict[str, Any], expected: dict[str, Any]) -> None:
     """Equal rows, masks and all, but for the last digits of scores: they depend on what shares a batch."""
-    for key in expected.keys() - {"prompts", "instances", "image_id", "uri"}:
+    for key in expected.keys() - {"prompts", "instances", "candidates", "image_id", "uri"}:
         assert found[key] == expected[key], key
-    for key in ("prompts", "instances"):
+    for key in ("prompts", "instances", "candidates"):
         assert len(found[key]) == len(expected[key])
         for one, other in zip(found[key], expected[key], strict=True):
             for field, value in other.items():
