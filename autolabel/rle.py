@@ -58,6 +58,28 @@ def decode(rle: Rle) -> npt.NDArray[np.bool_]:
     return np.ascontiguousarray(np.repeat(inside, runs).reshape(width, height).T)
 
 
+def decode_crop(rle: Rle) -> tuple[tuple[int, int], npt.NDArray[np.bool_]]:
+    """The mask within its box: (left, top) and the pixels (h, w), none of them if it is empty.
+
+    In memory of the image's height times the box's width.
+
+    Raises:
+        ValueError: the counts are damaged, or do not cover exactly this size.
+    """
+    runs, (height, _) = run_lengths(rle), rle.size_hw
+    ends = np.cumsum(runs)
+    inside = np.arange(len(runs)) % 2 == 1  # zeros and ones take turns, zeros first
+    ones = np.flatnonzero(inside & (runs > 0))
+    if not len(ones):
+        return (0, 0), np.zeros((0, 0), np.bool_)
+    left, right = int(ends[ones[0] - 1]) // height, -(-int(ends[ones[-1]]) // height)
+    within = np.diff(ends.clip(left * height, right * height), prepend=left * height)
+    columns = np.repeat(inside, within).reshape(right - left, height)
+    rows = np.flatnonzero(columns.any(axis=0))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    return (left, top), np.ascontiguousarray(columns[:, top:bottom].T)
+
+
 def run_lengths(rle: Rle) -> npt.NDArray[np.int64]:
     """Lengths of the runs of zeros and ones in column-major order, by turns, zeros first.
 

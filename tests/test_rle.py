@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from pycocotools import mask as coco
 
-from autolabel.rle import Rle, area, bbox_xywh, decode, encode, pairwise_overlap
+from autolabel.rle import Rle, area, bbox_xywh, decode, decode_crop, encode, pairwise_overlap
 
 
 def blobs(n: int, size_hw: tuple[int, int], seed: int = 0) -> npt.NDArray[np.bool_]:
@@ -55,6 +55,22 @@ def test_a_mask_survives_and_is_measured(mask: npt.NDArray[np.bool_]) -> None:
     )
     assert bbox_xywh(rle) == expected
     assert {type(number) for number in bbox_xywh(rle)} == {float}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_crop_is_the_mask_within_its_box(mask: npt.NDArray[np.bool_]) -> None:
+    (left, top), crop = decode_crop(encode(mask))
+    x, y, width, height = map(int, coco.toBbox(encode(mask).to_coco()))
+    assert (left, top, *crop.shape) == (x, y, height, width)
+    assert np.array_equal(crop, mask[y : y + height, x : x + width])
+    assert crop.flags.c_contiguous
+
+
+def test_a_crop_is_tight_around_runs_of_no_length() -> None:
+    coded = coco.frPyObjects({"counts": [1, 0, 7, 2, 6, 0, 4], "size": [4, 5]}, 4, 5)
+    (left, top), crop = decode_crop(Rle(size_hw=(4, 5), counts=coded["counts"].decode()))
+    assert (left, top) == (2, 0)
+    assert crop.tolist() == [[True], [True]]
 
 
 def test_large_counts_survive() -> None:
