@@ -1,5 +1,6 @@
 """A labelled output without a model: drawn scenes, labelled with what was drawn and a few seeded mistakes."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,12 +65,12 @@ def labelled_scenes(folder: Path, *, count: int, seed: int = 3, overrides: Seque
                 code, detail = RejectCode.TRUNCATED, "ends early"
                 rows.append(ImageLabels(image_id=image.image_id, uri=image.uri, reject_code=code, reject_detail=detail))
             else:
-                rows.append(row(image.image_id, image.uri, scene, rng, record))
+                rows.append(row(image.image_id, Path(image.uri), scene, rng, record))
         write_unit(storage, output_uri, unit, rows, file_metadata(record.fingerprint, record.ontology))
     return output
 
 
-def row(image_id: int, uri: str, scene: Scene, rng: np.random.Generator, record: run_record.RunRecord) -> ImageLabels:
+def row(image_id: int, path: Path, scene: Scene, rng: np.random.Generator, record: run_record.RunRecord) -> ImageLabels:
     found = list(instances(scene, rng))
     kept, others = divide(found, record.rules)
     asked = [(category.id, phrase) for category in record.ontology.categories for phrase in category.phrases]
@@ -87,10 +88,10 @@ def row(image_id: int, uri: str, scene: Scene, rng: np.random.Generator, record:
         )
     return ImageLabels(
         image_id=image_id,
-        uri=uri,
+        uri=str(path),
         size_hw=(scene.ids.shape[0], scene.ids.shape[1]),
         orientation=1,
-        sha256="0" * 64,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         prompts=tuple(prompts),
         instances=tuple(kept),
         candidates=tuple(others),
