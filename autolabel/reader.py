@@ -29,6 +29,7 @@ OF_AN_IMAGE = ("image_id", "uri", "width", "height", "status", "reject_code", "r
 IMAGES = pa.schema([SCHEMA.field(name) for name in OF_AN_IMAGE])
 
 OF_AN_INSTANCE = ("category_id", "score", "presence", "phrase", "bbox", "area")  # without its mask
+BOX_SIDES = ("box_left", "box_top", "box_width", "box_height")
 INSTANCES = pa.schema(
     [
         ("image_id", pa.int64()),
@@ -38,10 +39,7 @@ INSTANCES = pa.schema(
         ("phrase", pa.string()),
         ("score", pa.float32()),
         ("presence", pa.float32()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("w", pa.float64()),
-        ("h", pa.float64()),
+        *((side, pa.float64()) for side in BOX_SIDES),
         ("area", pa.int64()),
     ]
 )
@@ -167,7 +165,7 @@ class Labels:
         min_score: float | None = None,
     ) -> "Labels":
         """The images of this status, and of their instances and candidates those of one of these categories and of at
-        least this score. Images that have no such instance go; without a category or score, all stay.
+        least this score; images that have none of those go.
 
         Raises:
             BadInput: there is no such status or category, or the score is not between 0 and 1; all problems at once.
@@ -251,7 +249,7 @@ def flat(table: pa.Table, name: str, categories: Sequence[Category]) -> pa.Recor
     lists = table[name].combine_chunks()
     cells, of_row = lists.flatten(), pc.list_parent_indices(lists)
     column = {field: pc.struct_field(cells, field) for field in OF_AN_INSTANCE}
-    column |= {side: pc.list_element(column["bbox"], index) for index, side in enumerate("xywh")}
+    column |= {side: pc.list_element(column["bbox"], index) for index, side in enumerate(BOX_SIDES)}
     column |= {field: table[field].combine_chunks().take(of_row) for field in ("image_id", "uri")}
     place = pc.index_in(column["category_id"], pa.array([category.id for category in categories], pa.int64()))
     column["category"] = pa.array([category.name for category in categories]).take(place)

@@ -185,7 +185,10 @@ def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: duckdb.DuckDB
             "phrase": phrase,
             "score": score,
             "presence": presence,
-            **dict(zip("xywh", bbox, strict=True)),
+            "box_left": bbox[0],
+            "box_top": bbox[1],
+            "box_width": bbox[2],
+            "box_height": bbox[3],
             "area": area,
         }
 
