@@ -194,14 +194,14 @@ def _refuse_repeats(readers: Sequence[_EntryReader]) -> None:
     first: dict[tuple[str, Any], str] = {}
     for reader in readers:
         category = reader.category
-        claims: list[tuple[str, Any, Any]] = [("phrase", _sameness(phrase), phrase) for phrase in category.phrases]
+        claims: list[tuple[str, Any, Any]] = [("phrase", sameness(phrase), phrase) for phrase in category.phrases]
         claims += [("name", category.name, category.name)] if category.name else []
         claims += [("id", category.id, category.id)] if category.id else []
         for field, value, given in reversed(claims):
             owner = first.setdefault((field, value), reader.place)
             if owner is not reader.place:
                 reader.problems.append(f"{field} {shown(given)} is already that of {owner}")
-        same = [_sameness(phrase) for phrase in category.phrases]
+        same = [sameness(phrase) for phrase in category.phrases]
         repeated = [phrase for index, phrase in enumerate(category.phrases) if same[index] in same[:index]]
         reader.problems += [f"phrase {shown(phrase)} is given twice" for phrase in repeated]
 
@@ -216,7 +216,8 @@ def _refuse_long_phrases(
             reader.problems.append(f"phrase {shown(phrase)} has {count} tokens, the limit is {max_tokens}")
 
 
-def _sameness(phrase: str) -> str:
+def sameness(phrase: str) -> str:
+    """What two phrases have in common that the text encoder cannot tell apart."""
     return unicodedata.normalize("NFC", phrase.lower())
 
 

@@ -5,7 +5,7 @@ at the end; `state.pt`, what the next start goes on from; and `demo.safetensors`
 loadable. `start_from` trains a finished model further. The drawing of 12,000 scenes takes a few minutes and is done
 anew at each start.
 
-Needs the extra `train` (scipy and matplotlib). On two cores it takes about an hour and a half.
+On two cores it takes about an hour and a half.
 """
 
 import json

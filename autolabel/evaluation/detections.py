@@ -1,0 +1,170 @@
+"""What was found on the images of the ground truth: by an output's labels, or in a COCO results file.
+
+Beside the labels stand what lower thresholds would have added to them, so that thresholds can be chosen: with the
+threshold of its category lowered as far as candidates are stored, and all other rules and thresholds as they are.
+What NMS and limits take away even then counts nowhere.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.compute as pc
+
+from autolabel.errors import BadInput
+from autolabel.evaluation.ground_truth import GroundTruth, is_integer, parsed, refuse
+from autolabel.evaluation.matching import CategoryMatch, ImageMatch
+from autolabel.evaluation.segmentations import read_mask
+from autolabel.labels import Status, done_units, instance, read_unit
+from autolabel.ontology import Ontology, shown
+from autolabel.output import LabelledOutput
+from autolabel.postprocess import Instance, Rules, select
+from autolabel.rle import Rle
+
+Pair = tuple[int, int]  # id of the ground truth's image, id of the ontology's category
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detection:
+    """An object that was found; a label if its score is above the threshold in force."""
+
+    score: float
+    rle: Rle
+    is_label: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """`of` an (image, category) pair are its detections, best first; pairs without any may be missing.
+
+    By category, `threshold_of` is in force, and `floor_of` the lowest threshold that can be judged.
+    `ranked` are what COCO's average precision is computed over: labels alone, or all results of a file.
+    """
+
+    of: Mapping[Pair, Sequence[Detection]]
+    threshold_of: Mapping[int, float]
+    floor_of: Mapping[int, float]
+    ranks_labels_only: bool
+    rejected: tuple[str, ...] = ()  # file names of images that could not be read, so nothing was found on them
+
+    def ranked(self, found: Sequence[Detection]) -> Sequence[Detection]:
+        return [one for one in found if one.is_label] if self.ranks_labels_only else found
+
+
+def read_labels(output: LabelledOutput, truth: GroundTruth, images: ImageMatch, match: CategoryMatch) -> Detections:
+    """The labels and candidates of the images that the ground truth has, from the units that hold one.
+
+    Raises:
+        BadInput: such a unit is not labelled yet, or images have another size than in the ground truth.
+    """
+    truth_id_of = {image.image_id: truth_id for truth_id, image in images.planned.items()}
+    units = sorted({image.unit for image in images.planned.values()})
+    missing = len(set(units) - done_units(output.storage, output.uri))
+    if missing:
+        held = f"{missing} of the {len(units)} units that hold images of the ground truth"
+        raise BadInput(f"output.uri: {held} are not labelled yet; run the job again first")
+    rules, floor_of = output.record.rules, output.record.keep_threshold_of
+    found: dict[Pair, list[Detection]] = {}
+    problems, rejected = [], []
+    for row in _rows(output, units, list(truth_id_of)):
+        truth_id = truth_id_of[row["image_id"]]
+        image = truth.image[truth_id]
+        if row["status"] == Status.REJECTED:
+            rejected.append(image.file_name)
+            continue
+        if (row["height"], row["width"]) != image.size_hw:
+            height, width = image.size_hw
+            here = f"{row['width']} x {row['height']} in the output"
+            problems.append(f"image {image.file_name!r} is {width} x {height} pixels, {here}")
+            continue
+        labels, candidates = ([instance(values) for values in row[name]] for name in ("instances", "candidates"))
+        for category_id in match.truth_ids_of:
+            own = [label for label in labels if label.category_id == category_id]
+            more = added_below(labels, candidates, category_id, floor_of[category_id], rules)
+            found[truth_id, category_id] = [
+                Detection(score=one.score, rle=one.rle, is_label=is_label)
+                for ones, is_label in ((own, True), (more, False))
+                for one in ones
+            ]
+    refuse(problems, "ground_truth.uri:")
+    return Detections(
+        of=found,
+        threshold_of=rules.threshold_of,
+        floor_of=floor_of,
+        ranks_labels_only=True,
+        rejected=tuple(rejected),
+    )
+
+
+def added_below(
+    labels: Sequence[Instance], candidates: Sequence[Instance], category_id: int, floor: float, rules: Rules
+) -> list[Instance]:
+    """The candidates of a category that would be labels if its threshold were `floor`, best first.
+
+    Whether an instance stays depends on better ones alone. So these are, from the best on, what any threshold between
+    would have added; and no label of the category goes.
+    """
+    added = {id(c) for c in candidates if c.category_id == category_id and c.score > floor}
+    if not added:
+        return []
+    together = rules.nms_across is not None or rules.max_instances is not None
+    rivals = [i for i in (*labels, *candidates) if together or i.category_id == category_id]
+    kept = select(rivals, replace(rules, threshold_of={**rules.threshold_of, category_id: floor}))
+    return [instance for instance in kept if id(instance) in added]
+
+
+def read_results(
+    document: bytes, place: str, truth: GroundTruth, ontology: Ontology, match: CategoryMatch, threshold: float
+) -> Detections:
+    """The detections of a COCO results file, with the ids of the ground truth; labels are those above a threshold.
+
+    Raises:
+        BadInput: every problem found, up to ground_truth.MOST_PROBLEMS.
+    """
+    entries = parsed(document, place)
+    if not isinstance(entries, list):
+        raise BadInput(f"{place}: not a COCO results file: expected a list of results, not {shown(entries)}")
+    found: dict[Pair, list[Detection]] = defaultdict(list)
+    problems = []
+    for index, entry in enumerate(entries):
+        try:
+            pair, score, rle = _result(entry, truth, match)
+        except ValueError as error:
+            problems.append(f"results[{index}]: {error}")
+            continue
+        found[pair].append(Detection(score=score, rle=rle, is_label=score > threshold))
+    refuse(problems, place)
+    return Detections(
+        of={pair: sorted(own, key=lambda one: -one.score) for pair, own in found.items()},
+        threshold_of={category.id: threshold for category in ontology.categories},
+        floor_of={category.id: 0.0 for category in ontology.categories},
+        ranks_labels_only=False,
+    )
+
+
+def _result(entry: Any, truth: GroundTruth, match: CategoryMatch) -> tuple[Pair, float, Rle]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"expected a result, not {shown(entry)}")
+    image_id, category_id, score = entry.get("image_id"), entry.get("category_id"), entry.get("score")
+    if not is_integer(image_id) or image_id not in truth.image:
+        raise ValueError(f"image_id {shown(image_id)} is not of an image of the ground truth")
+    if not is_integer(category_id) or category_id not in match.category_of:
+        raise ValueError(f"category_id {shown(category_id)} is not of a category of the ground truth")
+    image = truth.image[image_id]
+    where = f"(image {image.file_name!r})"
+    if not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise ValueError(f"{where} score {shown(score)} is not a number from 0 to 1")
+    try:
+        mask = read_mask(entry.get("segmentation"), image.size_hw)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}") from error
+    return (image_id, match.category_of[category_id]), float(score), mask
+
+
+def _rows(output: LabelledOutput, units: Sequence[int], image_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Rows of these images, a unit in memory at a time."""
+    columns = ["image_id", "width", "height", "status", "instances", "candidates"]
+    for unit in units:
+        table = read_unit(output.storage, output.uri, unit, columns)
+        yield from table.filter(pc.field("image_id").isin(image_ids)).to_pylist()
