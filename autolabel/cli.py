@@ -34,6 +34,7 @@ usage: autolabel <command> [key=value ...]
   verify       check every promise about the labels in output.uri
   refine       label refined.uri by other thresholds and limits from what output.uri holds, without the model
   export       write the labels in output.uri in another format
+  evaluate     measure the labels in output.uri against a ground truth, and find better thresholds
   submit       run one of these commands on the Ray cluster of RAY_API_SERVER_ADDRESS: autolabel submit label ...
   demo-scenes  draw images to try it on, with their ground truth, into output.uri
 
@@ -90,6 +91,13 @@ def export(settings: Any) -> int:
     return 0
 
 
+def evaluate(settings: Any) -> int:
+    from autolabel.evaluation import evaluate as run
+
+    print(run(settings))
+    return 0
+
+
 def demo_scenes(settings: Any) -> int:
     from autolabel.demo.ground_truth import demo_scenes as run
 
@@ -103,6 +111,7 @@ RUN: dict[str, Callable[[Any], int]] = {
     "verify": verify,
     "refine": refine,
     "export": export,
+    "evaluate": evaluate,
     "demo-scenes": demo_scenes,
 }
 

@@ -180,6 +180,37 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroundTruthConfig:
+    uri: str = key("", "COCO file of masks, as run lengths or polygons; with LVIS's lists where it knows only a part.")
+    storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the ground truth.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsConfig:
+    uri: str | None = key(None, "COCO results file to evaluate instead of output.uri, with the ground truth's ids.")
+    threshold: float = key(0.5, "Scores of results.uri above this are taken for labels.")
+    storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the results.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    uri: str | None = key(
+        None, "Folder for evaluation.json, prompts.yaml and the plots; null: evaluation in output.uri."
+    )
+    storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of evaluation.uri.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Settings of `autolabel evaluate`."""
+
+    ground_truth: GroundTruthConfig = field(default_factory=GroundTruthConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    results: ResultsConfig = field(default_factory=ResultsConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoScenesConfig:
     """Settings of `autolabel demo-scenes`."""
 
@@ -194,5 +225,6 @@ COMMANDS: dict[str, type] = {
     "verify": VerifyConfig,
     "refine": RefineConfig,
     "export": ExportConfig,
+    "evaluate": EvaluateConfig,
     "demo-scenes": DemoScenesConfig,
 }

@@ -7,6 +7,7 @@ from typing import Any
 from autolabel.config import (
     SAME,
     DemoScenesConfig,
+    EvaluateConfig,
     ExportConfig,
     LabelConfig,
     OutputConfig,
@@ -36,6 +37,26 @@ def place_problems(name: str, place: OutputConfig) -> Iterator[str]:
 
 def output_problems(settings: StatusConfig | VerifyConfig | ExportConfig) -> Iterator[str]:
     return place_problems("output", settings.output)
+
+
+def evaluate_problems(config: EvaluateConfig) -> Iterator[str]:
+    output, results, evaluation = config.output.uri, config.results, config.evaluation.uri
+    if not config.ground_truth.uri:
+        yield "ground_truth.uri: required, for example ground_truth.uri=ground_truth.json"
+    if bool(output) == (results.uri is not None):
+        yield "output.uri, results.uri: give one of the two, for example output.uri=labels or results.uri=results.json"
+    if results.uri is not None and evaluation is None:
+        yield "evaluation.uri: required with results.uri, for example evaluation.uri=evaluation"
+    if not 0 <= results.threshold < 1:  # NaN is not
+        yield f"results.threshold: {results.threshold} is not at least 0 and below 1"
+    for name, uri in (
+        ("ground_truth.uri", config.ground_truth.uri),
+        ("output.uri", output),
+        ("results.uri", results.uri),
+        ("evaluation.uri", evaluation),
+    ):
+        if uri is not None and has_password(uri):
+            yield f"{name}: {NO_PASSWORDS}"
 
 
 def demo_scenes_problems(config: DemoScenesConfig) -> Iterator[str]:
@@ -144,5 +165,6 @@ PROBLEMS: dict[type, Callable[[Any], Iterator[str]]] = {
     VerifyConfig: output_problems,
     RefineConfig: refine_problems,
     ExportConfig: output_problems,
+    EvaluateConfig: evaluate_problems,
     DemoScenesConfig: demo_scenes_problems,
 }

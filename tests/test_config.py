@@ -18,7 +18,8 @@ GROUP_FILES = sorted(path for path in CONF.glob("*/*.yaml"))
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command: str) -> None:
-    required = {"label": URIS, "refine": ["output.uri=labels", "refined.uri=refined"]}
+    evaluate = ["ground_truth.uri=truth.json", "output.uri=labels"]
+    required = {"label": URIS, "refine": ["output.uri=labels", "refined.uri=refined"], "evaluate": evaluate}
     uris = required.get(command, ["output.uri=labels"])
     assert isinstance(compose_config(command, uris), COMMANDS[command])
     assert (CONF / f"{command}.yaml").is_file()

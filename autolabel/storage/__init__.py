@@ -38,7 +38,7 @@ def open_storage(uri: str, options: dict[str, Any]) -> Storage:
     return SCHEMES.get(scheme, RemoteStorage)(scheme, options)
 
 
-def check_output(uri: str) -> None:
+def check_output(uri: str, key: str = "output.uri") -> None:
     """Raises BadInput where an output could not keep its promise that a file is created once, whole or not at all."""
     if scheme_of(uri) not in SCHEMES:
-        raise BadInput(f"output.uri: {uri!r}: cannot write to {scheme_of(uri)}://; use one of {', '.join(SCHEMES)}")
+        raise BadInput(f"{key}: {uri!r}: cannot write to {scheme_of(uri)}://; use one of {', '.join(SCHEMES)}")
