@@ -175,7 +175,8 @@ def label_units(
 def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
     """How many actors of what size, from the settings and what the cluster has now.
 
-    They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever.
+    They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever. Those
+    that fit now begin, `min_actors` at least; the others come as the cluster grows.
     """
     nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
@@ -186,16 +187,22 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
     if cluster.cpus_per_actor is not None:
         cpus = cluster.cpus_per_actor
         if cluster.min_actors * cpus > n_cpus - 1:
-            log.warning("cluster: %d actors of %g CPUs leave none of %g free", cluster.min_actors, cpus, n_cpus)
+            log.warning(
+                "cluster: %d actors of %g CPUs leave none of the %g free that are up", cluster.min_actors, cpus, n_cpus
+            )
     else:
         largest = max(node.get("CPU", 0.0) for node in nodes)  # an actor lives on one node
         cpus = max(0.0, min(1.0 if gpus else largest, (n_cpus - 1) / most))
         cpus = cpus if cpus < 1 else float(int(cpus))
+    fit = int(n_gpus // gpus) if gpus else most
+    if fit < cluster.min_actors:
+        need = f"{cluster.min_actors} actors of {gpus:g} GPUs and {cpus:g} CPUs"
+        log.info("waiting up to %g s for %s; %g GPUs are up", cluster.start_timeout_s, need, n_gpus)
     return {
         "compute": ActorPoolStrategy(
             min_size=cluster.min_actors,
             max_size=most,
-            initial_size=most,  # without it, actors are added one by one
+            initial_size=max(cluster.min_actors, min(most, fit)),  # without it, actors are added one by one
             max_tasks_in_flight_per_actor=2 * UNITS_IN_HAND,
             max_concurrent_calls_per_actor=UNITS_IN_HAND,
             enable_true_multi_threading=True,  # without it, Ray runs the calls of an actor one after the other

@@ -66,7 +66,7 @@ class _Counts:
         self._of_unit: Counter[int] = Counter()
         self._begun: Counter[int] = Counter()
         self._actors: list[Any] = []
-        self._moved_at = time.monotonic()
+        self._moved_at = math.inf  # until an actor is there: for that there is a time limit of its own
 
     def join(self, actor: Any) -> None:
         self._moved_at = time.monotonic()

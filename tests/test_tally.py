@@ -22,3 +22,10 @@ def test_an_actor_that_joins_again_is_the_same_actor() -> None:
     for actor in ("a", "b", "a"):
         counts.join(actor)
     assert counts.actors() == ["a", "b"]
+
+
+def test_waiting_for_the_first_actor_is_no_standstill() -> None:
+    counts = tally._Counts()
+    assert counts.standstill()[0] < 0
+    counts.join("a")
+    assert counts.standstill()[0] >= 0

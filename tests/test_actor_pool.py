@@ -1,0 +1,63 @@
+"""How many labelling actors of what size, on clusters of any kind."""
+
+from typing import Any
+
+import pytest
+import ray
+
+from autolabel.config import ClusterConfig
+from autolabel.pipeline import actor_pool
+
+LAPTOP = [{"CPU": 8.0}]
+HEAD_ALONE = [{"CPU": 2.0}]
+GPUS = [{"CPU": 4.0}, {"CPU": 16.0, "GPU": 4.0}, {"CPU": 16.0, "GPU": 4.0}]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cluster", "sizes", "each"),
+    [
+        pytest.param(LAPTOP, {}, (1, 1, 1), (0, 7), id="a laptop: one actor, one core stays free"),
+        pytest.param([{"CPU": 1.0}], {}, (1, 1, 1), (0, 0), id="one core is Ray Data's"),
+        pytest.param(GPUS, {}, (1, 8, 8), (1, 1), id="every GPU at once"),
+        pytest.param(GPUS, {"gpus_per_actor": 0.5}, (1, 16, 16), (0.5, 1), id="two to a GPU"),
+        pytest.param(GPUS, {"max_actors": 3}, (1, 3, 3), (1, 1), id="not all GPUs"),
+        pytest.param(
+            HEAD_ALONE,
+            {"gpus_per_actor": 1, "max_actors": 16, "cpus_per_actor": 4},
+            (1, 1, 16),
+            (1, 4),
+            id="no GPU yet: begins with the first",
+        ),
+        pytest.param(
+            GPUS,
+            {"gpus_per_actor": 1, "max_actors": 16, "min_actors": 12},
+            (12, 12, 16),
+            (1, 1),
+            id="waits for as many as are asked for",
+        ),
+    ],
+)
+def test_sizes(
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, float]],
+    cluster: dict[str, Any],
+    sizes: tuple[int, int, int],
+    each: tuple[float, float],
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    pool = actor_pool(ClusterConfig(**cluster), n_units=1000)
+    strategy = pool["compute"]
+    assert (strategy.min_size, strategy.initial_size, strategy.max_size) == sizes
+    assert (pool["num_gpus"], pool["num_cpus"]) == each
+
+
+def test_no_more_actors_than_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in GPUS])
+    assert actor_pool(ClusterConfig(), n_units=3)["compute"].max_size == 3
+
+
+def test_what_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in HEAD_ALONE])
+    with caplog.at_level("INFO", "autolabel"):
+        actor_pool(ClusterConfig(gpus_per_actor=1, cpus_per_actor=4, min_actors=2, max_actors=8), n_units=1000)
+    assert "waiting up to 600 s for 2 actors of 1 GPUs and 4 CPUs; 0 GPUs are up" in caplog.text
