@@ -30,6 +30,7 @@ from autolabel.tally import ANSWER_S, Paced, Tally
 LOOK_EVERY_S = 10.0
 INTERRUPT_AGAIN_S = 20.0  # longer than an orderly end takes
 UNITS_IN_HAND = 2  # one in the model, one being fetched or written
+NEVER = -1.0  # the share of an actor pool that is at work
 LIVES = 5  # attempts at a unit that may end their process: machines are taken away, but not five times from one unit
 
 log = logging.getLogger("autolabel")
@@ -145,6 +146,8 @@ def label_units(
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.wait_for_min_actors_s = int(job.config.cluster.start_timeout_s)
+    # Actors are idle before the first units are handed out. One given up then would have to load its model again.
+    context.autoscaling_config.actor_pool_util_downscaling_threshold = NEVER
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     pool = actor_pool(job.config.cluster, n_units=len(units))
     todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))

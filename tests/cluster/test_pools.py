@@ -1,0 +1,87 @@
+"""Where the actors of a job land, and what a second one is worth. GPUs are those that a node only says it has."""
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from tests.drills.free_model import BRIGHT, FreeModel
+from tests.jobs import run_verify
+
+N_IMAGES, BATCH = 96, 4
+SECONDS_PER_BATCH = 0.4
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Takes its time over each batch, and notes where and when it began."""
+
+    notes: Path
+
+    def __call__(self) -> None:
+        line = json.dumps([os.getpid(), ray.get_runtime_context().get_node_id(), time.time()])
+        with self.notes.open("a") as file:
+            file.write(line + "\n")
+        time.sleep(SECONDS_PER_BATCH)
+
+
+@pytest.fixture
+def connected(nodes: Any) -> Iterator[Any]:
+    ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
+    yield nodes
+    ray.shutdown()
+
+
+def batches(folder: Path, *overrides: str) -> list[tuple[int, str, float]]:
+    """Label white images; (process, node, time) of each batch."""
+    from autolabel.composition import compose_config
+    from autolabel.job import label
+
+    (folder / "in").mkdir(parents=True)
+    for index in range(N_IMAGES):
+        (folder / "in" / f"{index:03d}.png").write_bytes(BRIGHT)
+    places = [f"input.uri='{folder / 'in'}'", f"output.uri='{folder / 'out'}'", "output.unit_size=8"]
+    settings = compose_config("label", [*places, "prompts=[disc]", f"batch.images={BATCH}", *overrides])
+    label(settings, load=FreeModel(Noted(folder / "notes")))
+    assert run_verify(folder / "out").clean
+    return [tuple(json.loads(line)) for line in (folder / "notes").read_text().splitlines()]
+
+
+def test_actors_that_want_gpus_are_where_the_gpus_are(connected: Any, tmp_path: Path) -> None:
+    node = connected.add_node(num_cpus=2, num_gpus=2)
+    try:
+        connected.wait_for_nodes()
+        found = batches(tmp_path, "cluster.gpus_per_actor=1", "cluster.max_actors=2")
+        assert {where for _, where, _ in found} == {node.node_id}
+        assert len({process for process, _, _ in found}) == 2
+    finally:
+        connected.remove_node(node)
+
+
+def test_a_second_actor_doubles_the_rate(connected: Any, tmp_path: Path) -> None:
+    """With a model that takes a fixed time, whatever the cores do; while all actors are at work."""
+    node = connected.add_node(num_cpus=2)
+    try:
+        connected.wait_for_nodes()
+        rates = {}
+        for n_actors in (1, 2):
+            sizes = (f"cluster.min_actors={n_actors}", f"cluster.max_actors={n_actors}", "cluster.cpus_per_actor=1")
+            began: dict[int, list[float]] = defaultdict(list)
+            for process, _, at in batches(tmp_path / str(n_actors), *sizes):
+                began[process].append(at)
+            assert len(began) == n_actors
+            first, last = max(map(min, began.values())), min(map(max, began.values()))
+            n_within = sum(first < at <= last for times in began.values() for at in times)
+            assert n_within >= 8
+            rates[n_actors] = n_within * BATCH / (last - first)
+    finally:
+        connected.remove_node(node)
+    assert rates[2] / rates[1] >= 1.8, rates
+    assert rates[1] <= BATCH / SECONDS_PER_BATCH
