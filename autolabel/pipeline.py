@@ -24,6 +24,7 @@ from autolabel.config import ClusterConfig
 from autolabel.errors import AutolabelError, BadInput, JobFailed, StorageError
 from autolabel.interruption import keeping_sigterm
 from autolabel.labeler import Labeler, LabelJob, UnitReport, load_engine
+from autolabel.metrics import Metrics
 from autolabel.sam3.engine import Engine
 from autolabel.tally import ANSWER_S, Paced, Tally
 
@@ -43,6 +44,7 @@ class UnitActor:
         self._tally = tally
         with suppress(RayError):  # the node of the tally may be gone
             ray.get(tally.join.remote(ray.get_runtime_context().current_actor), timeout=ANSWER_S)
+        self._metrics = Metrics()
         self._labeler: Labeler | AutolabelError
         try:
             self._labeler = Labeler(job, load(job))
@@ -63,7 +65,10 @@ class UnitActor:
             if n_died >= LIVES:
                 raise JobFailed(f"unit {unit}: the process at work on it has died {n_died} times")
             looked_at = Paced(partial(self._tally.add.remote, unit))
-            return self._labeler.label_unit(unit, looked_at=looked_at, careful=n_died > 0)
+            with self._metrics.in_hand(unit):
+                report = self._labeler.label_unit(unit, looked_at=looked_at, careful=n_died > 0)
+            self._metrics.add(report)
+            return report
         except AutolabelError as error:
             return error
         except OSError as error:

@@ -1,0 +1,71 @@
+"""What Prometheus reads from a node while and after a job runs there, and the dashboard that asks for it."""
+
+import json
+import re
+import time
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+import ray
+
+from tests.drills.free_model import FreeModel
+from tests.jobs import statuses
+from tests.scenes import write_scenes
+from tests.test_labeler import planned_job
+
+DASHBOARD = Path(__file__).parents[2] / "k8s" / "grafana.json"
+
+
+def exported() -> str:
+    (node,) = ray.nodes()
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    with urlopen(Request(address), timeout=10) as response:
+        return str(response.read().decode())
+
+
+def value_of(metrics: str, name: str, **tags: str) -> float:
+    """The sum over processes."""
+    lines = re.findall(rf"^ray_{name}\{{(.*)\}} (\S+)$", metrics, re.MULTILINE)
+    return sum(
+        float(value) for found, value in lines if all(f'{tag}="{wanted}"' in found for tag, wanted in tags.items())
+    )
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_job_is_counted(tmp_path: Path) -> None:
+    from autolabel import pipeline
+    from autolabel.tally import Tally
+
+    write_scenes(tmp_path / "in", count=9, seed=2)
+    job, _ = planned_job(tmp_path, "output.unit_size=5", "cluster.cpus_per_actor=1")
+    before = exported()
+    list(pipeline.label_units(job, [0, 1], Tally(), load=FreeModel()))
+    counts = statuses(tmp_path / "out")
+    expected = {status: counts[status] + value_of(before, "autolabel_images_total", status=status) for status in counts}
+    assert counts["labelled"]
+    assert counts["rejected"]
+    deadline = time.monotonic() + 60
+    while True:
+        metrics = exported()
+        found = {status: value_of(metrics, "autolabel_images_total", status=status) for status in counts}
+        if found == expected:
+            break
+        assert time.monotonic() < deadline, (found, expected)
+        time.sleep(1)
+    assert value_of(metrics, "autolabel_rejected_total", code="truncated") >= 1
+    assert value_of(metrics, "autolabel_instances_total") > 0
+    assert value_of(metrics, "autolabel_model_seconds_total") > 0
+    assert value_of(metrics, "autolabel_unit_seconds_count") >= 2
+    for name, label in re.findall(r"by \((?!le)(\w+)\) \(?(?:rate\()?ray_(\w+)", DASHBOARD.read_text()):
+        assert re.search(rf'^ray_{label}\{{.*{name}="', metrics, re.MULTILINE), (name, label)
+
+
+def test_the_dashboard_asks_for_what_there_is() -> None:
+    written = Path(__file__).parents[2] / "autolabel" / "metrics.py"
+    names = set(re.findall(r'(Counter|Gauge|Histogram)\("(\w+)"', written.read_text()))
+    there = {f"ray_{name}{'_total' if kind == 'Counter' else ''}" for kind, name in names}
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = set(re.findall(r"ray_autolabel_\w+", json.dumps(panels)))
+    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked} == there
+    assert len({panel["id"] for panel in panels}) == len(panels)
