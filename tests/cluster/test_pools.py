@@ -5,6 +5,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,21 @@ def test_actors_that_want_gpus_are_where_the_gpus_are(connected: Any, tmp_path: 
         assert len({process for process, _, _ in found}) == 2
     finally:
         connected.remove_node(node)
+
+
+def test_a_job_waits_for_gpus_that_come_later(connected: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gpus = ("cluster.gpus_per_actor=1", "cluster.max_actors=4", "cluster.cpus_per_actor=1")
+    with caplog.at_level("INFO", "autolabel"), ThreadPoolExecutor(1) as aside:
+        job = aside.submit(batches, tmp_path, *gpus, "cluster.start_timeout_s=90")
+        while "waiting up to 90 s for 1 actors of 1 GPUs and 1 CPUs; 0 GPUs are up" not in caplog.text:
+            assert not job.done(), job.result()
+            time.sleep(0.1)
+        node = connected.add_node(num_cpus=1, num_gpus=1)
+        try:
+            found = job.result()
+        finally:
+            connected.remove_node(node)
+    assert {where for _, where, _ in found} == {node.node_id}
 
 
 def test_a_second_actor_doubles_the_rate(connected: Any, tmp_path: Path) -> None:
