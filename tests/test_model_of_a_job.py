@@ -73,6 +73,9 @@ class Memory(Storage):
             self.objects[uri] = data
             return True
 
+    def delete(self, uri: str) -> None:
+        self.objects.pop(uri, None)
+
     @contextmanager
     def replace(self, uri: str) -> Iterator[BinaryIO]:
         file = io.BytesIO()

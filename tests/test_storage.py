@@ -38,6 +38,16 @@ def test_create_once_then_never_again(place: Place) -> None:
     assert [item.uri for item in storage.list(join(folder, "labels"))] == [uri]
 
 
+def test_a_deleted_object_is_gone(place: Place) -> None:
+    storage, folder = place
+    uris = [join(folder, f"coco/{name}.json") for name in "ab"]
+    for uri in uris:
+        storage.overwrite(uri, b"data")
+    for _ in range(2):  # there is nothing wrong with deleting what is not there
+        storage.delete(uris[0])
+    assert [item.uri for item in storage.list(join(folder, "coco"))] == [uris[1]]
+
+
 def test_of_racing_creators_one_wins(place: Place) -> None:
     storage, folder = place
     uri = join(folder, "raced")

@@ -114,6 +114,10 @@ class Storage(ABC):
         with self.replace(uri) as file:
             file.write(data)
 
+    @abstractmethod
+    def delete(self, uri: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+
     def list_prefix(self, uri: str) -> Iterator[Listed]:
         """Objects whose names begin with `uri`; only object stores, where a prefix need not be a folder, have any."""
         return iter(())

@@ -95,6 +95,12 @@ class LocalStorage(Storage):
         except OSError as error:  # a full disk's does not say of which file
             raise StorageError(f"{uri}: cannot be written: {error}") from error
 
+    def delete(self, uri: str) -> None:
+        try:
+            Path(path_of(uri)).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{uri}: cannot be removed: {error}") from error
+
 
 def path_of(uri: str) -> str:
     """The absolute path that a URI or a path means; `~` is the home folder."""

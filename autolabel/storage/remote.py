@@ -105,6 +105,10 @@ class RemoteStorage(Storage):
                 raise StorageError(f"{uri}: cannot be written: {error}") from error
             raise
 
+    def delete(self, uri: str) -> None:
+        with suppress(FileNotFoundError):
+            self._ask(uri, lambda: self.fs.rm_file(self._path(uri)))
+
     def _writer(self, uri: str) -> Any:
         return self._ask(uri, lambda: self.fs.open(self._path(uri), "wb", autocommit=False))
 
