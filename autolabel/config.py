@@ -176,7 +176,15 @@ class ExportConfig:
     """Settings of `autolabel export`."""
 
     output: OutputConfig = field(default_factory=OutputConfig)
-    format: str = key("coco", "Which export to write.")
+    format: str = key(
+        "coco",
+        "What to write: coco, coco-polygons, yolo, label-studio, cvat, huggingface, panoptic, semantic, sa1b or "
+        "instances.",
+    )
+    splits: dict[str, float] = key(
+        dict,
+        "Shares of the images in the splits of a format that has some; nothing is {train: 0.8, val: 0.1, test: 0.1}.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,6 +146,10 @@ class Summary:
         return self.images.total()
 
     @property
+    def n_readable(self) -> int:
+        return self.n_images - self.images[Status.REJECTED]
+
+    @property
     def n_instances(self) -> int:
         return self.instances_of.total()
 

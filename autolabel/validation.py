@@ -1,6 +1,7 @@
 """What is wrong with a command's settings, beyond their types: all of it at once, a line for each problem."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ def place_problems(name: str, place: OutputConfig) -> Iterator[str]:
         yield f"{name}.uri: {NO_PASSWORDS}"
 
 
-def output_problems(settings: StatusConfig | VerifyConfig | ExportConfig) -> Iterator[str]:
+def output_problems(settings: StatusConfig | VerifyConfig) -> Iterator[str]:
     return place_problems("output", settings.output)
 
 
@@ -57,6 +58,19 @@ def evaluate_problems(config: EvaluateConfig) -> Iterator[str]:
     ):
         if uri is not None and has_password(uri):
             yield f"{name}: {NO_PASSWORDS}"
+
+
+def export_problems(config: ExportConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    for name, share in config.splits.items():
+        if not re.fullmatch(r"(?!all$)[a-z][a-z0-9_]{0,31}", name):  # names files; to `datasets`, `all` is all of them
+            yield f"splits: {name!r} is not a name of 1 to 32 small letters, digits and _, a letter first, and not all"
+        if not 0 < share <= 1:  # NaN is not
+            yield f"splits.{name}: {share} is not a share above 0 and up to 1"
+    if config.splits and not math.isclose(total := math.fsum(config.splits.values()), 1, abs_tol=1e-6):
+        yield f"splits: the shares sum to {total:g}, not to 1"
+    if config.splits and config.format == "yolo" and (missing := {"train", "val"} - config.splits.keys()):
+        yield f"splits: {' and '.join(sorted(missing))} missing, which YOLO's trainers ask for"
 
 
 def demo_scenes_problems(config: DemoScenesConfig) -> Iterator[str]:
@@ -164,7 +178,7 @@ PROBLEMS: dict[type, Callable[[Any], Iterator[str]]] = {
     StatusConfig: output_problems,
     VerifyConfig: output_problems,
     RefineConfig: refine_problems,
-    ExportConfig: output_problems,
+    ExportConfig: export_problems,
     EvaluateConfig: evaluate_problems,
     DemoScenesConfig: demo_scenes_problems,
 }

@@ -2,111 +2,203 @@
 
 Both are streamed unit by unit, so memory does not grow with the job. Images without objects are listed; rejected
 images are not, since a trainer would take them for negatives: they stand under `rejected_images`, with their reasons.
+
+Past a million annotations, which take readers gigabytes to load, there are several of each: `annotations-00000.json`
+and so on, with consecutive images, one list of categories and ids that are unique across files. `manifest.json` names
+them. All images are in one data set; the split of each is in the export `instances`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 import orjson
 
+from autolabel.exports.writing import Export
 from autolabel.labels import Status
-from autolabel.output import LabelledOutput
-from autolabel.storage import join
 
-FOLDER = "coco"
+FILES = r"(annotations|results)(-\d+)?\.json|manifest\.json"
+ANNOTATIONS_PER_FILE = 1_000_000
+LINES_PER_WRITE = 1000
+RESULT_KEYS = ("image_id", "category_id", "segmentation", "score")
 
-
-def export(output: LabelledOutput) -> str:
-    """Write both files; they replace those of an earlier export."""
-    annotations_uri = join(output.uri, f"{FOLDER}/annotations.json")
-    results_uri = join(output.uri, f"{FOLDER}/results.json")
-    with output.storage.replace(annotations_uri) as file:
-        file.write(b'{"info":' + orjson.dumps(info(output)))
-        file.write(b',\n"categories":' + orjson.dumps(categories(output)))
-        n_images = write_list(file, "images", images(output))
-        n_annotations = write_list(file, "annotations", annotations(output))
-        n_rejected = write_list(file, "rejected_images", rejected_images(output))
-        file.write(b"}\n")
-    with output.storage.replace(results_uri) as file:
-        write_items(file, results(output))
-    return (
-        f"{annotations_uri}: {n_images} images, {n_annotations} annotations, {n_rejected} rejected images apart\n"
-        f"{results_uri}: {n_annotations} results"
-    )
+Annotation = dict[str, Any]
 
 
-def info(output: LabelledOutput) -> dict[str, Any]:
-    record = output.record
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """What goes into one file; `suffix` is the end of its name."""
+
+    suffix: str
+    units: range
+    first_id: int
+    n_annotations: int
+
+
+def write(export: Export) -> str:
+    shards = plan_shards(export)
+    told = []
+    for shard in shards:
+        results_name = f"results{shard.suffix}.json"
+        with export.replace(results_name) as file, ItemList(file) as results:
+            told.append(write_dataset(export, shard, recorded(annotations(export, shard), results)))
+        told.append(f"{export.uri(results_name)}: {results.n} results")
+    return "\n".join([*told, *write_manifest(export, shards, ("annotations", "results"))])
+
+
+def plan_shards(export: Export) -> list[Shard]:
+    """As many units in each as have together no more than ANNOTATIONS_PER_FILE, or one unit."""
+    counts = [summary.n_instances for summary in export.summaries]
+    starts, in_shard = [0], 0
+    for unit, count in enumerate(counts):
+        if in_shard and in_shard + count > ANNOTATIONS_PER_FILE:
+            starts.append(unit)
+            in_shard = 0
+        in_shard += count
+    return [
+        Shard(
+            suffix=f"-{number:05d}" if len(starts) > 1 else "",
+            units=range(start, end),
+            first_id=1 + sum(counts[:start]),  # an annotation with id 0 counts as unmatched in COCO's evaluation
+            n_annotations=sum(counts[start:end]),
+        )
+        for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(counts)], strict=True))
+    ]
+
+
+def annotations(export: Export, shard: Shard) -> Iterator[Annotation]:
+    """Every instance. Column by column: nested values of Arrow turn into Python's several times slower."""
+    next_id = shard.first_id
+    for table in export.tables(["image_id", "instances"], shard.units):
+        lists = table["instances"].combine_chunks()
+        flat = lists.flatten()
+        image_ids = np.repeat(table["image_id"].to_numpy(), lists.value_lengths().to_numpy())
+        segmentation = flat.field("segmentation")
+        columns = (
+            image_ids.tolist(),
+            flat.field("category_id").to_pylist(),
+            segmentation.field("size").flatten().to_numpy().reshape(-1, 2).tolist(),
+            segmentation.field("counts").to_pylist(),
+            flat.field("area").to_pylist(),
+            flat.field("bbox").flatten().to_numpy().reshape(-1, 4).tolist(),
+            flat.field("score").to_pylist(),
+        )
+        for image_id, category_id, size, counts, area, bbox, score in zip(*columns, strict=True):
+            yield {
+                "id": next_id,
+                "image_id": image_id,
+                "category_id": category_id,
+                "segmentation": {"size": size, "counts": counts},
+                "area": area,
+                "bbox": bbox,
+                "iscrowd": 0,
+                "score": score,
+            }
+            next_id += 1
+
+
+def recorded(annotations: Iterable[Annotation], results: "ItemList") -> Iterator[Annotation]:
+    """The annotations themselves, each put among the results on its way.
+
+    Results have no bbox: beside a mask, COCO's evaluation would take the area from it.
+    """
+    for annotation in annotations:
+        results.add({key: annotation[key] for key in RESULT_KEYS})
+        yield annotation
+
+
+def write_dataset(
+    export: Export, shard: Shard, annotations: Iterable[Annotation], about: Callable[[], dict[str, Any]] = dict
+) -> str:
+    """One file of a data set; `about` is asked for more of its `info` when the annotations are written."""
+    name = f"annotations{shard.suffix}.json"
+    with export.replace(name) as file:
+        file.write(b'{"categories":' + orjson.dumps(categories(export)))
+        n_images = write_list(file, "images", images(export, shard.units))
+        n_annotations = write_list(file, "annotations", annotations)
+        n_rejected = write_list(file, "rejected_images", rejected_images(export, shard.units))
+        file.write(b',\n"info":' + orjson.dumps(info(export) | about()) + b"}\n")
+    return f"{export.uri(name)}: {n_images} images, {n_annotations} annotations, {n_rejected} rejected images apart"
+
+
+def write_manifest(export: Export, shards: Sequence[Shard], kinds: Sequence[str]) -> list[str]:
+    """What the files are, where there are several of a kind; a line for the closing text."""
+    if len(shards) == 1:
+        return []
+    files = [
+        {kind: f"{kind}{shard.suffix}.json" for kind in kinds}
+        | {"n_images": sum(export.summaries[unit].n_readable for unit in shard.units)}
+        | {"n_annotations": shard.n_annotations}
+        for shard in shards
+    ]
+    manifest = {"info": info(export), "categories": categories(export), "files": files}
+    export.write("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    return [f"{export.uri('manifest.json')} names these files"]
+
+
+def info(export: Export) -> dict[str, Any]:
+    record = export.output.record
     return {
         "description": f"labelled by autolabel {record.autolabel_version}",
         "date_created": record.created_at,
         "run_id": record.run_id,
         "fingerprint": record.fingerprint,
-        "input_root": output.plan.input_root,
+        "input_root": export.output.plan.input_root,
     }
 
 
-def categories(output: LabelledOutput) -> list[dict[str, Any]]:
-    return [
-        {"id": c.id, "name": c.name, "supercategory": c.supercategory or ""} for c in output.record.ontology.categories
-    ]
+def categories(export: Export) -> list[dict[str, Any]]:
+    ontology = export.output.record.ontology
+    return [{"id": c.id, "name": c.name, "supercategory": c.supercategory or ""} for c in ontology.categories]
 
 
-def images(output: LabelledOutput) -> Iterator[dict[str, Any]]:
-    for row in output.rows(["image_id", "uri", "width", "height", "status"]):
+def images(export: Export, units: range) -> Iterator[dict[str, Any]]:
+    for row in export.rows(["image_id", "uri", "width", "height", "status"], units):
         if row["status"] != Status.REJECTED:
-            name = output.file_name(row["uri"])
+            name = export.output.file_name(row["uri"])
             yield {"id": row["image_id"], "file_name": name, "width": row["width"], "height": row["height"]}
 
 
-def rejected_images(output: LabelledOutput) -> Iterator[dict[str, Any]]:
-    for row in output.rows(["image_id", "uri", "status", "reject_code", "reject_detail"]):
+def rejected_images(export: Export, units: range) -> Iterator[dict[str, Any]]:
+    for row in export.rows(["image_id", "uri", "status", "reject_code", "reject_detail"], units):
         if row["status"] == Status.REJECTED:
-            name = output.file_name(row["uri"])
+            name = export.output.file_name(row["uri"])
             code, detail = row["reject_code"], row["reject_detail"]
             yield {"id": row["image_id"], "file_name": name, "code": code, "detail": detail}
 
 
-def annotations(output: LabelledOutput) -> Iterator[dict[str, Any]]:
-    next_id = 1  # an annotation with id 0 counts as unmatched in COCO's evaluation
-    for row in output.rows(["image_id", "instances"]):
-        for instance in row["instances"]:
-            yield {
-                "id": next_id,
-                "image_id": row["image_id"],
-                "category_id": instance["category_id"],
-                "segmentation": instance["segmentation"],
-                "area": instance["area"],
-                "bbox": instance["bbox"],
-                "iscrowd": 0,
-                "score": instance["score"],
-            }
-            next_id += 1
+class ItemList:
+    """A JSON list on its way into a file, an item a line."""
 
+    def __init__(self, file: BinaryIO) -> None:
+        self.n = 0
+        self._file, self._lines = file, list[bytes]()
 
-def results(output: LabelledOutput) -> Iterator[dict[str, Any]]:
-    """Without a bbox: beside a mask, COCO's evaluation would take the area from it."""
-    for row in output.rows(["image_id", "instances"]):
-        for instance in row["instances"]:
-            yield {
-                "image_id": row["image_id"],
-                "category_id": instance["category_id"],
-                "segmentation": instance["segmentation"],
-                "score": instance["score"],
-            }
+    def add(self, item: dict[str, Any]) -> None:
+        self._lines.append((b",\n" if self.n else b"\n") + orjson.dumps(item))
+        self.n += 1
+        if len(self._lines) > LINES_PER_WRITE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._file.write(b"".join(self._lines))
+        self._lines.clear()
+
+    def __enter__(self) -> "ItemList":
+        self._lines.append(b"[")
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:
+            self._lines.append(b"]")
+            self._flush()
 
 
 def write_list(file: BinaryIO, name: str, items: Iterable[dict[str, Any]]) -> int:
+    """A further key of a JSON object, with a list; how many items there were."""
     file.write(f',\n"{name}":'.encode())
-    return write_items(file, items)
-
-
-def write_items(file: BinaryIO, items: Iterable[dict[str, Any]]) -> int:
-    """A JSON list, an item a line; how many there were."""
-    n = 0
-    file.write(b"[")
-    for item in items:
-        file.write((b",\n" if n else b"\n") + orjson.dumps(item))
-        n += 1
-    file.write(b"]")
-    return n
+    with ItemList(file) as listed:
+        for item in items:
+            listed.add(item)
+    return listed.n

@@ -1,0 +1,53 @@
+"""SA-1B: one JSON file per image in `sa1b/`, named as the image, as in the data set of Segment Anything.
+
+What SA-1B has and a labelling job does not, its model's own estimates of mask quality, is null; there are no points
+that prompted. `category`, `category_id`, `phrase` and `score` are added.
+"""
+
+from functools import partial
+from typing import Any
+
+import orjson
+
+from autolabel.exports.stems import Stems
+from autolabel.exports.writing import IO_THREADS, Export, ExportImage, in_parallel
+from autolabel.postprocess import Instance
+
+FILES = r".+\.json"
+
+
+def write(export: Export) -> str:
+    stems = Stems(export.names())
+    n_images = n_annotations = 0
+    for n in in_parallel(partial(write_image, export, stems), export.images(), IO_THREADS):
+        n_images += 1
+        n_annotations += n
+    return f"{export.folder_uri}: {n_images} files, {n_annotations} annotations, {export.left_out}"
+
+
+def write_image(export: Export, stems: Stems, image: ExportImage) -> int:
+    """Write the file of an image; how many annotations it has."""
+    height, width = image.size_hw
+    about = {"image_id": image.image_id, "width": width, "height": height, "file_name": image.name}
+    found = [annotation(export, instance, n) for n, instance in enumerate(image.instances, start=1)]
+    document = {"image": about, "annotations": found}
+    export.write(f"{stems.of(image.image_id, image.name)}.json", orjson.dumps(document))
+    return len(found)
+
+
+def annotation(export: Export, instance: Instance, number: int) -> dict[str, Any]:
+    height, width = instance.rle.size_hw
+    return {
+        "id": number,
+        "segmentation": instance.rle.to_coco(),
+        "bbox": list(instance.bbox_xywh),
+        "area": instance.area_px,
+        "predicted_iou": None,
+        "stability_score": None,
+        "crop_box": [0, 0, width, height],
+        "point_coords": [],
+        "category": export.output.record.ontology.by_id[instance.category_id].name,
+        "category_id": instance.category_id,
+        "phrase": instance.phrase,
+        "score": instance.score,
+    }
