@@ -2,6 +2,7 @@
 
 demo    quality of the demo model on 200 scenes that it was not trained on, and its speed on one core
 engine  images a second at full size, against Meta's processor and its batched call (--model, --prompts, --images)
+exports  exports of a million instances: seconds, and the memory of its process (--formats, --images)
 fetch   who fetches: CPU tasks ahead of the labelling actor, or the actor's own threads
 flops   operations per image at full size, counted, not run
 host    decoding, resizing, run lengths, NMS and Parquet, each against the plain way
@@ -13,13 +14,13 @@ scale   planning, resuming and the status of ten million images (--images)
 import argparse
 from importlib import import_module
 
-CASES = ("demo", "engine", "fetch", "flops", "host", "pipeline", "refine", "scale")
+CASES = ("demo", "engine", "exports", "fetch", "flops", "host", "pipeline", "refine", "scale")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     chosen, options = parser.parse_known_args()
-    if options and chosen.case not in ("engine", "pipeline", "scale"):
+    if options and chosen.case not in ("engine", "exports", "pipeline", "scale"):
         parser.error(f"{chosen.case} takes no options")
     run = import_module(f"benchmarks.{chosen.case}").run
     run(options) if options else run()

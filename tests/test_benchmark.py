@@ -43,6 +43,14 @@ def test_the_engine_is_measured_without_ray_hydra_and_pyarrow() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_an_export_is_measured_in_a_process_of_its_own() -> None:
+    lines = benchmark("exports", "--images", "300", "--formats", "coco", "instances")
+    assert [line["format"] for line in lines] == ["coco", "instances"]
+    for line in lines:
+        assert line["instances"] > 3000
+        assert 50 < line["peak_mb"] < 700
+
+
 def test_an_unknown_case_or_option_is_an_error() -> None:
     for arguments in (["nothing"], ["flops", "--images", "3"]):
         command = [sys.executable, str(JOBS / "benchmark.py"), *arguments]
