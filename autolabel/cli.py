@@ -35,6 +35,7 @@ usage: autolabel <command> [key=value ...]
   refine       label refined.uri by other thresholds and limits from what output.uri holds, without the model
   export       write the labels in output.uri in another format
   evaluate     measure the labels in output.uri against a ground truth, and find better thresholds
+  report       rank the images of output.uri by doubt, and show its labels as a page for a browser
   submit       run one of these commands on the Ray cluster of RAY_API_SERVER_ADDRESS: autolabel submit label ...
   demo-scenes  draw images to try it on, with their ground truth, into output.uri
 
@@ -98,6 +99,13 @@ def evaluate(settings: Any) -> int:
     return 0
 
 
+def report(settings: Any) -> int:
+    from autolabel.report import report as run
+
+    print(run(settings))
+    return 0
+
+
 def demo_scenes(settings: Any) -> int:
     from autolabel.demo.ground_truth import demo_scenes as run
 
@@ -112,6 +120,7 @@ RUN: dict[str, Callable[[Any], int]] = {
     "refine": refine,
     "export": export,
     "evaluate": evaluate,
+    "report": report,
     "demo-scenes": demo_scenes,
 }
 

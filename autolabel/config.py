@@ -219,6 +219,29 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImagesConfig:
+    storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the images, as they were for `label`.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPlaceConfig:
+    uri: str | None = key(None, "Folder or prefix of the report; null is `report` in the output.")
+    storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of report.uri; the output's for null.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Settings of `autolabel report`."""
+
+    output: OutputConfig = field(default_factory=OutputConfig)
+    input: ImagesConfig = field(default_factory=ImagesConfig)
+    report: ReportPlaceConfig = field(default_factory=ReportPlaceConfig)
+    thumbnails: int = key(
+        300, "Images of the gallery at most: some of every category and status, and the most doubtful."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoScenesConfig:
     """Settings of `autolabel demo-scenes`."""
 
@@ -234,5 +257,6 @@ COMMANDS: dict[str, type] = {
     "refine": RefineConfig,
     "export": ExportConfig,
     "evaluate": EvaluateConfig,
+    "report": ReportConfig,
     "demo-scenes": DemoScenesConfig,
 }

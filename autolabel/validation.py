@@ -14,13 +14,14 @@ from autolabel.config import (
     OutputConfig,
     PromptsConfig,
     RefineConfig,
+    ReportConfig,
     StatusConfig,
     VerifyConfig,
 )
 from autolabel.redaction import has_password
 
 NO_PASSWORDS = "holds a password, which would be written wherever the URL is; give it by the environment"
-EXAMPLES = {"output": "labels", "refined": "refined"}  # of names, in messages
+EXAMPLES = {"output": "labels", "refined": "refined", "report": "report"}  # of names, in messages
 
 
 def problems_of(settings: Any) -> Iterator[str]:
@@ -71,6 +72,14 @@ def export_problems(config: ExportConfig) -> Iterator[str]:
         yield f"splits: the shares sum to {total:g}, not to 1"
     if config.splits and config.format == "yolo" and (missing := {"train", "val"} - config.splits.keys()):
         yield f"splits: {' and '.join(sorted(missing))} missing, which YOLO's trainers ask for"
+
+
+def report_problems(config: ReportConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    if config.report.uri is not None:
+        yield from place_problems("report", OutputConfig(uri=config.report.uri))
+    if config.thumbnails < 0:
+        yield f"thumbnails: {config.thumbnails} is negative"
 
 
 def demo_scenes_problems(config: DemoScenesConfig) -> Iterator[str]:
@@ -180,5 +189,6 @@ PROBLEMS: dict[type, Callable[[Any], Iterator[str]]] = {
     RefineConfig: refine_problems,
     ExportConfig: export_problems,
     EvaluateConfig: evaluate_problems,
+    ReportConfig: report_problems,
     DemoScenesConfig: demo_scenes_problems,
 }

@@ -86,9 +86,13 @@ class RemoteStorage(Storage):
 
     def overwrite(self, uri: str, data: bytes) -> None:
         try:
-            self._ask(uri, lambda: self.fs.pipe_file(self._path(uri), data))
+            self._ask(uri, lambda: self.fs.pipe_file(self._path(uri), data, **self._told_of(uri)))
         except OSError as error:
             raise StorageError(f"{uri}: cannot be written: {error}") from error
+
+    def _told_of(self, uri: str) -> dict[str, str]:
+        """What the driver is told of an object besides its bytes."""
+        return {}
 
     @contextmanager
     def replace(self, uri: str) -> Iterator[BinaryIO]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import mimetypes
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -104,6 +105,11 @@ class S3Storage(RemoteStorage):
             return data
 
         return self._ask(uri, read)
+
+    def _told_of(self, uri: str) -> dict[str, str]:
+        """By its type a browser shows a page, and would save it otherwise."""
+        content_type, _ = mimetypes.guess_type(uri)
+        return {"ContentType": content_type} if content_type else {}
 
     def _writer(self, uri: str) -> Any:
         """Its parts are sent again one by one: what was written cannot be written again."""

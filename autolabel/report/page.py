@@ -1,0 +1,186 @@
+"""The page itself: one HTML file with its style, its script and its data inside, and nothing from anywhere else.
+
+Text from outside, such as names of files, reaches it in two ways: escaped by Jinja2, and as JSON from which the script
+makes text nodes. A Content-Security-Policy lets no other script run.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from autolabel.drawing import color_of
+from autolabel.labels import Status
+from autolabel.output import LabelledOutput
+from autolabel.report.evaluation import Evaluation
+from autolabel.report.gallery import Card
+from autolabel.report.statistics import AREA_EDGES, COUNT_EDGES, REJECT_CODES, SCORE_EDGES, STATUSES, Statistics
+from autolabel.report.work import Work
+
+REASONS = {
+    "near_threshold": "score near its threshold",
+    "categories_disagree": "two categories on one object",
+    "synonyms_disagree": "synonyms disagree",
+    "fragmented": "mask in pieces",
+    "at_border": "cut off by the border",
+    "present_without_instance": "said to be there, not found",
+}
+
+
+def render(
+    output: LabelledOutput,
+    statistics: Statistics,
+    cards: Sequence[Card],
+    *,
+    n_units_done: int,
+    works: Sequence[Work],
+    evaluation: Evaluation | None,
+) -> str:
+    """The HTML of a report."""
+    environment = Environment(
+        loader=PackageLoader("autolabel.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"grouped": grouped, "duration": duration, "moment": moment}
+    style, script = (text_of(name) for name in ("report.css", "report.js"))
+    categories = category_rows(output, statistics)
+    return environment.get_template("index.html").render(
+        style=style,
+        script=script,
+        policy=policy(style, script),
+        data=inline_json(page_data(statistics, cards, categories)),
+        title=output.plan.input_root.rstrip("/").rpartition("/")[2] or output.plan.input_root,
+        output=output,
+        record=output.record,
+        settings=output.record.settings,
+        n_units_done=n_units_done,
+        n_images=int(statistics.images.sum()),
+        looked_at=looked_at(statistics),
+        shares=shares(statistics),
+        n_instances=int(statistics.instances.sum()),
+        categories=categories,
+        rejected=rejected_rows(statistics, cards),
+        works=works,
+        throughput=throughput(statistics, works),
+        overlap_limit=lambda limit: "any" if limit is None else f"at most {limit}",
+        evaluation=evaluation,
+        n_cards=len(cards),
+    )
+
+
+def category_rows(output: LabelledOutput, statistics: Statistics) -> list[dict[str, Any]]:
+    """A row of the table for each category, in the ontology's order."""
+    rules = output.record.rules
+    return [
+        {
+            "id": category.id,
+            "name": category.name,
+            "color": "#{:02x}{:02x}{:02x}".format(*color_of(place)),
+            "phrases": category.phrases,
+            "threshold": rules.threshold_of[category.id],
+            "images": int(statistics.images_with[place]),
+            "instances": int(statistics.instances[place]),
+            "mean_score": statistics.score_sum[place] / n if (n := statistics.instances[place]) else None,
+        }
+        for place, category in enumerate(output.record.ontology.categories)
+    ]
+
+
+def shares(statistics: Statistics) -> list[dict[str, Any]]:
+    """The parts of a bar of length 1000, one for each status."""
+    total = max(1, int(statistics.images.sum()))
+    ends = statistics.images.cumsum() / total * 1000
+    return [
+        {"status": status, "n": n, "percent": 100 * n / total, "x": end - 1000 * n / total, "width": 1000 * n / total}
+        for status, n, end in zip(STATUSES, statistics.images.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+def looked_at(statistics: Statistics) -> int:
+    """Images that could be read."""
+    return int(statistics.images.sum() - statistics.images[STATUSES.index(Status.REJECTED)])
+
+
+def throughput(statistics: Statistics, works: Sequence[Work]) -> str:
+    """Images a second over all runs, which is what is recorded: their starts and ends, that of the model included."""
+    seconds, images = sum(work.seconds for work in works), int(statistics.images.sum())
+    if seconds <= 0:
+        return "not known: no time of a run is recorded"
+    bound = "" if all(work.ended for work in works) else "at most "
+    return f"{bound}{images / seconds:.3g} images/s over {duration(seconds)}, the start of the model included"
+
+
+def rejected_rows(statistics: Statistics, cards: Sequence[Card]) -> list[dict[str, Any]]:
+    """Reasons by descending number, each with the rejected images of the gallery as examples."""
+    rejected = [card for card in cards if card.status == Status.REJECTED]
+    rows = [
+        {
+            "code": code,
+            "n": int(n),
+            "examples": [card.name for card in rejected if (card.problem or "").startswith(f"{code}:")],
+        }
+        for code, n in zip(REJECT_CODES, statistics.rejected, strict=True)
+        if n
+    ]
+    return sorted(rows, key=lambda row: -row["n"])
+
+
+def page_data(statistics: Statistics, cards: Sequence[Card], categories: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the script draws charts and gallery from."""
+    return {
+        "categories": [{name: row[name] for name in ("name", "color", "threshold")} for row in categories],
+        "edges": {"score": SCORE_EDGES.tolist(), "area": AREA_EDGES.tolist(), "count": COUNT_EDGES.tolist()},
+        "scores": statistics.scores.tolist(),
+        "candidateScores": statistics.candidate_scores.tolist(),
+        "areas": statistics.areas.tolist(),
+        "counts": statistics.counts.tolist(),
+        "countsOfAll": statistics.counts_of_all.tolist(),
+        "reasons": REASONS,
+        "cards": [asdict(card) for card in cards],
+    }
+
+
+def inline_json(data: Any) -> str:
+    """JSON that can stand in a script element, whatever text is in it."""
+    text = orjson.dumps(data).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def policy(style: str, script: str) -> str:
+    """A Content-Security-Policy that lets this style, this script and the images beside the page in."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    style_hash, script_hash = hashes
+    return (
+        f"default-src 'none'; img-src 'self' file:; style-src 'sha256-{style_hash}'; "
+        f"script-src 'sha256-{script_hash}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def text_of(name: str) -> str:
+    return files("autolabel.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def grouped(number: int) -> str:
+    """1,234,567 with thin spaces."""
+    return f"{number:,}".replace(",", "\u2009")
+
+
+def duration(seconds: float) -> str:
+    """`2 h 5 min`, `3 min 10 s`, `41 s`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def moment(iso: str) -> str:
+    """`2026-11-21 12:09 UTC`."""
+    return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M UTC")
