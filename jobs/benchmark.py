@@ -8,19 +8,20 @@ flops   operations per image at full size, counted, not run
 host    decoding, resizing, run lengths, NMS and Parquet, each against the plain way
 pipeline  the whole job with a model that costs nothing, against one process and a plain Ray Data script (--images)
 refine  a million stored candidates decided again without the model
+report  `autolabel report` of 100,000 images with a million instances, with its memory (--images)
 scale   planning, resuming and the status of ten million images (--images)
 """
 
 import argparse
 from importlib import import_module
 
-CASES = ("demo", "engine", "exports", "fetch", "flops", "host", "pipeline", "refine", "scale")
+CASES = ("demo", "engine", "exports", "fetch", "flops", "host", "pipeline", "refine", "report", "scale")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     chosen, options = parser.parse_known_args()
-    if options and chosen.case not in ("engine", "exports", "pipeline", "scale"):
+    if options and chosen.case not in ("engine", "exports", "pipeline", "report", "scale"):
         parser.error(f"{chosen.case} takes no options")
     run = import_module(f"benchmarks.{chosen.case}").run
     run(options) if options else run()

@@ -1,6 +1,7 @@
 """A labelled output without a model: drawn scenes, labelled with what was drawn and a few seeded mistakes."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,19 +32,25 @@ SHAPES = {1: ("circle", "ring", "heart", "moon"), 2: ("square", "triangle", "sta
 UNIT_SIZE = 4
 
 
-def labelled_scenes(folder: Path, *, count: int, seed: int = 3, overrides: Sequence[str] = ()) -> LabelledOutput:
+def labelled_scenes(
+    folder: Path, *, count: int, seed: int = 3, overrides: Sequence[str] = (), names: Sequence[str] = ()
+) -> LabelledOutput:
     """`count` scenes in `folder/images` and their labels in `folder/labels`, a truncated file among the images.
+
+    The first scenes are called by `names` (paths below `images`), the others by their number.
 
     Found are all objects, with scores from 0.3 to 1: each round one by its first phrase, with the synonym's twin among
     the candidates; one in ten of them is taken for an angular one; no unicorn is ever found.
     """
     images, output_uri = folder / "images", str(folder / "labels")
     images.mkdir(parents=True, exist_ok=True)
-    scenes = {f"{index + 1:06d}.jpg": draw_scene(seed, index) for index in range(count)}
+    numbered = [f"{index + 1:06d}.jpg" for index in range(count)]
+    scenes = {name: draw_scene(seed, index) for index, name in enumerate([*names, *numbered[len(names) :]])}
     for name, scene in scenes.items():
+        (images / name).parent.mkdir(exist_ok=True)
         with (images / name).open("wb") as file:
             write_jpeg(scene, file)
-    (images / "truncated.jpg").write_bytes((images / "000001.jpg").read_bytes()[:1000])
+    (images / "truncated.jpg").write_bytes((images / next(iter(scenes))).read_bytes()[:1000])
 
     uris = [f"input.uri='{images}'", f"output.uri='{output_uri}'", f"output.unit_size={UNIT_SIZE}"]
     config = compose_config("label", [*uris, *overrides])
@@ -60,7 +67,7 @@ def labelled_scenes(folder: Path, *, count: int, seed: int = 3, overrides: Seque
     for unit, planned in output.plan.units():
         rows = []
         for image in planned:
-            scene = scenes.get(Path(image.uri).name)
+            scene = scenes.get(os.path.relpath(image.uri, images))
             if scene is None:
                 code, detail = RejectCode.TRUNCATED, "ends early"
                 rows.append(ImageLabels(image_id=image.image_id, uri=image.uri, reject_code=code, reject_detail=detail))

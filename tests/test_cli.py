@@ -29,6 +29,8 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         (["verify", "output.uri=nowhere"], "no job was ever started"),
         (["export", "output.uri=nowhere"], "no job was ever started"),
         (["export", "output.uri=nowhere", "format=voc"], "'voc' is not one of coco"),
+        (["report", "output.uri=nowhere"], "no job was ever started"),
+        (["report", "output.uri=nowhere", "thumbnails=-1"], "thumbnails: -1 is negative"),
         (["label", "input.uri=nowhere", "output.uri=out"], "nowhere does not exist"),
         (["label", "input.uri=nowhere.csv", "output.uri=out"], "nowhere.csv does not exist"),
         (["label", "input.uri=/dev/null", f"output.uri={__file__}"], "Not a directory"),
@@ -74,6 +76,8 @@ def test_the_wheel_holds_the_configuration_and_runs_from_anywhere(tmp_path: Path
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
+    templates = [path.name for path in (ROOT / "autolabel" / "report" / "templates").iterdir()]
+    assert all((tmp_path / "site" / "autolabel" / "report" / "templates" / name).is_file() for name in templates)
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from autolabel import cli; "
     code += "assert 'site' in cli.__file__; sys.exit(cli.main(['label', '--cfg', 'job', 'prompts=street']))"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)

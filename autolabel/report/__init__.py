@@ -6,7 +6,7 @@ from autolabel.errors import BadInput
 from autolabel.output import open_output
 from autolabel.report import gallery, page
 from autolabel.report.evaluation import read_evaluation
-from autolabel.report.survey import survey
+from autolabel.report.survey import survey_output
 from autolabel.report.work import works
 from autolabel.storage import Storage, check_output, join, open_storage
 
@@ -25,7 +25,7 @@ def report(config: ReportConfig) -> str:
     units = sorted(labels.done_units(output.storage, output.uri) & set(range(output.plan.n_units)))
     if not units:
         raise BadInput(f"output.uri: nothing of {output.uri} is labelled yet; run its job again first")
-    seen = survey(output, config.output, units, config.thumbnails)
+    seen = survey_output(output, config.output, units, config.thumbnails)
     names = [category.name for category in output.record.ontology.categories]
     review_uri = seen.queue.write(output.storage, output.uri, names)
     cards = gallery.cards(

@@ -36,7 +36,7 @@ class UnitSurvey:
     strata: Strata
 
 
-def survey(output: LabelledOutput, config: OutputConfig, units: Sequence[int], n_shown: int) -> Survey:
+def survey_output(output: LabelledOutput, config: OutputConfig, units: Sequence[int], n_shown: int) -> Survey:
     """Read the units; memory holds their statistics and a hundred bytes of each image.
 
     Raises:
@@ -54,21 +54,26 @@ def survey(output: LabelledOutput, config: OutputConfig, units: Sequence[int], n
 
 def surveyed(output: LabelledOutput, config: OutputConfig, units: Sequence[int]) -> Iterator[UnitSurvey]:
     """Each unit's, in order."""
-    n_processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(units) < UNITS_WORTH_PROCESSES or n_processes == 1:
+    n = n_processes()
+    if len(units) < UNITS_WORTH_PROCESSES or n == 1:
         yield from (survey_unit(output, unit) for unit in units)
         return
-    pool = ProcessPoolExecutor(n_processes, get_context("spawn"), open_in_process, (config,))
+    pool = ProcessPoolExecutor(n, get_context("spawn"), open_in_process, (config,))
     try:
         ahead: deque[Future[UnitSurvey]] = deque()
         for unit in units:
             ahead.append(pool.submit(survey_in_process, unit))
-            if len(ahead) >= UNITS_AHEAD * n_processes:
+            if len(ahead) >= UNITS_AHEAD * n:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def n_processes() -> int:
+    """One for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def survey_unit(output: LabelledOutput, unit: int) -> UnitSurvey:

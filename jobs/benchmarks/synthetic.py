@@ -23,10 +23,13 @@ DIFFERENT_UNITS = 8  # the others repeat their rows, under ids and names of thei
 ONTOLOGY = Ontology(categories=tuple(Category(id=n, name=f"kind {n}", phrases=(f"kind {n}",)) for n in range(1, 11)))
 
 
-def write_output(folder: Path, *, n_images: int, n_found: int, names: Iterator[str] | None = None) -> tuple[int, int]:
+def write_output(
+    folder: Path, *, n_images: int, n_found: int, names: Iterator[str] | None = None, sha256: str = "0" * 64
+) -> tuple[int, int]:
     """Write an output of `n_images` with `n_found` stored in each; how many instances and candidates these are.
 
     `names` are those of the images in `folder/images`; by default of images that do not exist.
+    `sha256` is what each of their files had.
     """
     root, uri = str(folder / "images"), str(folder / "labels")
     names = names if names is not None else (f"{index // 1000:06d}/{index:09d}.jpg" for index in range(n_images))
@@ -42,7 +45,7 @@ def write_output(folder: Path, *, n_images: int, n_found: int, names: Iterator[s
     n_instances = n_candidates = 0
     for unit, start in enumerate(range(0, n_images, UNIT_SIZE)):
         rows = [
-            replace(image, image_id=start + offset + 1, uri=listed.uri)
+            replace(image, image_id=start + offset + 1, uri=listed.uri, sha256=sha256)
             for offset, (image, listed) in enumerate(
                 zip(units[unit % DIFFERENT_UNITS], images[start : start + UNIT_SIZE], strict=False)
             )

@@ -1,0 +1,194 @@
+"""The report in a real Chromium, from disk: nothing on its console, and everything on it works."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+
+from autolabel.composition import compose_config
+from autolabel.report import report
+from tests.outputs import labelled_scenes
+from tests.report.conftest import HOSTILE
+
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((found for found in map(shutil.which, names) if found), None)
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except Error as error:
+            pytest.skip(f"no Chromium: {error}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    output = labelled_scenes(folder, count=COUNT, names=HOSTILE)
+    (folder / "images" / "000020.jpg").unlink()
+    report(compose_config("report", [f"output.uri='{output.uri}'"]))
+    return folder / "labels" / "report" / "index.html"
+
+
+@pytest.fixture
+def page(browser: Browser, index: Path) -> Iterator[Page]:
+    """The report; at its end, nothing was said on the console, no dialog opened, nothing asked for but the report."""
+    said: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: request.url.startswith(index.parent.as_uri()) or said.append(request.url))
+    page.goto(index.as_uri())
+    yield page
+    context.close()
+    assert said == []
+
+
+def cards(page: Page) -> list[str]:
+    return page.locator(".card .name").all_inner_texts()
+
+
+def test_pictures_load_and_an_image_that_is_gone_is_told(page: Page) -> None:
+    expect(page.locator("#shown")).to_have_text(f"{COUNT + 1} images")
+    assert page.locator(".card img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+    page.select_option("#sort", "id")
+    expect(page.locator(".card", has_text="000020.jpg")).to_contain_text("missing: no longer there")
+
+
+def test_filters_by_category_status_and_score(page: Page) -> None:
+    page.select_option("#by-status", "rejected")
+    expect(page.locator("#shown")).to_have_text(f"1 image of {COUNT + 1}")
+    expect(page.locator(".card")).to_contain_text("truncated: ends early")
+    page.select_option("#by-status", "empty")
+    assert all("nothing found" in text for text in page.locator(".card").all_inner_texts())
+    page.locator("#reset").click()
+    expect(page.locator("#shown")).to_have_text(f"{COUNT + 1} images")
+    page.select_option("#by-category", label="unicorn")
+    expect(page.locator("#shown")).to_have_text(f"0 images of {COUNT + 1}")
+    page.select_option("#by-category", label="round")
+    expect(page.locator("#shown")).not_to_have_text(f"0 images of {COUNT + 1}")
+    chips = page.locator(".card .chips").all_inner_texts()
+    assert chips
+    assert all("round" in text for text in chips)
+    page.locator("#score-from").fill("0.95")
+    expect(page.locator("#score-from-shown")).to_have_text("0.95")
+    page.locator(".card").first.click()
+    found = page.locator(".found button").all_inner_texts()
+    assert any("round" in text and float(re.findall(r"\d\.\d\d", text)[0]) >= 0.95 for text in found)
+
+
+def test_sorts_by_doubt_id_and_number_of_instances(page: Page) -> None:
+    doubts = [
+        float(text) for text in re.findall(r"doubt (\d\.\d\d)", " ".join(page.locator(".card").all_inner_texts()))
+    ]
+    assert len(doubts) == 24
+    assert doubts == sorted(doubts, reverse=True)
+    page.select_option("#sort", "instances")
+    numbers = [int(n) for n in re.findall(r"(\d+) instances?\b", " ".join(page.locator(".card").all_inner_texts()))]
+    assert numbers == sorted(numbers, reverse=True)
+    page.select_option("#sort", "id")
+    page.locator("#more").click()
+    names = cards(page)
+    assert len(names) == COUNT + 1
+    assert names == sorted(names)
+    expect(page.locator("#more")).to_be_hidden()
+
+
+def test_file_names_full_of_markup_stay_text(page: Page) -> None:
+    page.select_option("#sort", "id")
+    page.locator("#more").click()
+    assert set(HOSTILE) < set(cards(page))
+    for name in HOSTILE:
+        page.locator(".card", has_text=name).click()
+        expect(page.locator("#viewer-title")).to_have_text(name)
+        expect(page.locator("#viewer img")).to_be_visible()
+        page.keyboard.press("Escape")
+    assert page.locator("script").count() == 2
+    assert page.locator("#main img:not(.card img)").count() == 0
+
+
+def test_the_viewer_by_keyboard(page: Page) -> None:
+    page.select_option("#sort", "instances")
+    names = cards(page)
+    page.locator(".card").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer-title")).to_have_text(names[0])
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#viewer-title")).to_have_text(names[1])
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#viewer-title")).to_have_text(names[0])
+    page.locator(".found button").nth(1).focus()
+    expect(page.locator(".frame rect")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(page.locator(".card").first).to_be_focused()
+
+
+def test_charts_follow_their_category(page: Page) -> None:
+    bars = page.locator("#chart-scores .bar:not(.candidate)")
+    of_all = bars.count()
+    page.select_option("#chart-category", label="angular")
+    assert 0 < bars.count() < of_all
+    expect(page.locator("#chart-scores .limit-text")).to_have_text("threshold")
+    page.select_option("#chart-category", label="unicorn")
+    expect(bars).to_have_count(0)
+
+
+def test_light_and_dark(page: Page) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(ground)
+    assert light != dark
+    page.locator("#theme").click()
+    assert page.evaluate(ground) == light
+    page.reload()
+    assert page.evaluate(ground) == light  # remembered
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_the_contrast_that_wcag_asks_for(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    pairs = [
+        (text, ground) for text in ("--ink", "--faint", "--warm") for ground in ("--paper", "--raised", "--sunken")
+    ]
+    for text, ground in [*pairs, ("--warm", "--warm-ground")]:
+        assert contrast(color(page, text), color(page, ground)) >= 4.5, (text, ground)
+
+
+def color(page: Page, name: str) -> list[int]:
+    page.evaluate("name => { document.body.style.outlineColor = `var(${name})` }", name)
+    text = page.evaluate("getComputedStyle(document.body).outlineColor")
+    return [int(channel) for channel in re.findall(r"\d+", text)[:3]]
+
+
+def contrast(first: list[int], second: list[int]) -> float:
+    """WCAG 2.2: (lighter + 0.05) / (darker + 0.05) of relative luminances."""
+    low, high = sorted(map(luminance, (first, second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(rgb: list[int]) -> float:
+    linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_needs_no_horizontal_scroll(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 780})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.locator(".card").first.click()
+    expect(page.locator("#viewer img")).to_be_visible()
+    assert page.evaluate("document.querySelector('#viewer').scrollWidth") <= width

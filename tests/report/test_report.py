@@ -1,0 +1,202 @@
+"""`autolabel report` end to end: what it writes, of which outputs, and what it says of images that changed."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from autolabel import lease
+from autolabel.composition import compose_config
+from autolabel.errors import BadInput
+from autolabel.labels import unit_uri
+from autolabel.report import report, survey
+from autolabel.report.page import duration, inline_json
+from tests.conftest import S3
+from tests.outputs import labelled_scenes
+from tests.report.conftest import COUNT, HOSTILE, Reported
+
+
+def reported_of(output_uri: str, *overrides: str) -> str:
+    return report(compose_config("report", [f"output.uri='{output_uri}'", *overrides]))
+
+
+def data_of(html: str) -> dict[str, Any]:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    data: dict[str, Any] = orjson.loads(text)
+    return data
+
+
+def cards_of(folder: Path) -> dict[str, dict[str, Any]]:
+    return {card["name"]: card for card in data_of((folder / "index.html").read_text())["cards"]}
+
+
+def test_it_ends_by_saying_where_to_look(reported: Reported) -> None:
+    assert reported.said.splitlines()[-1] == f"Open {reported.folder / 'index.html'} in a browser."
+    assert (reported.folder / "index.html").is_file()
+
+
+def test_every_image_has_a_card_with_its_instances_and_doubts(reported: Reported) -> None:
+    cards = cards_of(reported.folder)
+    queue = pq.read_table(Path(reported.output.uri) / "review.parquet").to_pylist()
+    ranks = {row["image_id"]: row["rank"] for row in queue}
+    assert len(cards) == COUNT + 1 == len(queue) + 1
+    for row in reported.output.rows(["image_id", "uri", "status", "instances"]):
+        card = cards[Path(row["uri"]).name]
+        assert (card["image_id"], card["status"]) == (row["image_id"], row["status"])
+        assert [one["score"] for one in card["instances"]] == pytest.approx([one["score"] for one in row["instances"]])
+        assert card["rank"] == ranks.get(row["image_id"])
+        if row["status"] == "rejected":
+            assert (card["picture"], card["problem"]) == (None, "truncated: ends early")
+        else:
+            assert (reported.folder / card["picture"]).is_file()
+
+
+def test_masks_are_drawn_where_they_lie(reported: Reported) -> None:
+    for row in reported.output.rows(["image_id", "uri", "instances"]):
+        if not row["instances"]:
+            continue
+        with (
+            Image.open(row["uri"]) as image,
+            Image.open(reported.folder / f"images/{row['image_id']:08d}.jpg") as drawn,
+        ):
+            difference = np.abs(np.asarray(image.convert("RGB"), int) - np.asarray(drawn, int)).max(axis=2)
+        x, y, width, height = map(int, row["instances"][0]["bbox"])
+        inside = difference[y : y + height, x : x + width]
+        assert inside.mean() > 2 * np.median(difference)
+
+
+def test_the_gallery_is_bounded(reported: Reported) -> None:
+    folder = reported.folder.parent / "few"
+    reported_of(reported.output.uri, f"report.uri='{folder}'", "thumbnails=5")
+    assert len(cards_of(folder)) == 5
+    assert len(list((folder / "images").iterdir())) <= 5
+    reported_of(reported.output.uri, f"report.uri='{folder}'", "thumbnails=0")
+    assert cards_of(folder) == {}
+
+
+def test_an_image_that_is_gone_or_changed_is_told_on_its_card(tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=3)
+    images = tmp_path / "images"
+    (images / "000001.jpg").unlink()
+    (images / "000002.jpg").write_bytes((images / "000003.jpg").read_bytes())
+    reported_of(output.uri)
+    cards = cards_of(tmp_path / "labels" / "report")
+    assert cards["000001.jpg"]["problem"] == "missing: no longer there"
+    assert cards["000002.jpg"]["problem"] == "changed: not the bytes that were labelled"
+    assert cards["000003.jpg"]["problem"] is None
+
+
+def test_an_unfinished_job_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=7)
+    Path(unit_uri(output.uri, 0)).unlink()
+    assert "4 images, 4 of them" in reported_of(output.uri)
+    html = (tmp_path / "labels" / "report" / "index.html").read_text()
+    assert "1 of 2 units are labelled" in " ".join(html.split())
+    Path(unit_uri(output.uri, 1)).unlink()
+    with pytest.raises(BadInput, match="nothing of .* is labelled yet"):
+        reported_of(output.uri)
+
+
+def test_names_full_of_markup_are_text(tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=5, names=HOSTILE)
+    reported_of(output.uri)
+    html = (tmp_path / "labels" / "report" / "index.html").read_text()
+    assert set(HOSTILE) < set(cards_of(tmp_path / "labels" / "report"))
+    assert "<img" not in html
+    assert html.count("<script") == html.count("</script") == 2
+
+
+def test_text_cannot_leave_its_script_element() -> None:
+    text = "</script><!-- & \u2028\u2029"
+    assert not set("<>&\u2028\u2029") & set(inline_json([text]))
+    assert orjson.loads(inline_json([text])) == [text]
+
+
+def test_processes_find_what_one_process_finds(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = reported.folder.parent / "again"
+    monkeypatch.setattr(survey, "UNITS_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(survey, "n_processes", lambda: 2)
+    queue = Path(reported.output.uri) / "review.parquet"
+    before = pq.read_table(queue)
+    reported_of(reported.output.uri, f"report.uri='{folder}'")
+    assert pq.read_table(queue).equals(before)
+    assert (folder / "index.html").read_text() == (reported.folder / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [
+        ([], "not known: no time of a run is recorded"),
+        ([("2026-11-21T12:00:00+00:00", "2026-11-21T12:00:02+00:00", 0)], "2.5 images/s over 2 s,"),
+        ([("2026-11-21T12:00:00+00:00", None, 3)], "at most 0.167 images/s over 30 s,"),
+    ],
+)
+def test_throughput_is_what_the_runs_record(runs: list[tuple[str, str | None, int]], told: str, tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=4)
+    for number, (started_at, ended_at, renewals) in enumerate(runs, start=1):
+        run = lease.Run(
+            number=number,
+            host="host",
+            user="user",
+            pid=1,
+            machine=None,
+            process_started_at=0.0,
+            started_at=started_at,
+            renewals=renewals,
+            ended_at=ended_at,
+        )
+        output.storage.overwrite(lease.record_uri(output.uri, number), orjson.dumps(asdict(run)))
+    reported_of(output.uri, "thumbnails=0")
+    assert told in (tmp_path / "labels" / "report" / "index.html").read_text()
+
+
+def test_an_output_on_s3_gets_a_page_that_browsers_show(s3: S3, tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=3)
+    bucket = s3.make_bucket("report")
+    for path in (tmp_path / "labels").rglob("*"):
+        if path.is_file():
+            s3.put(f"{bucket}/labels/{path.relative_to(output.uri)}", path.read_bytes())
+    said = reported_of(f"{bucket}/labels", f"output.storage_options={{endpoint_url: '{s3.endpoint_url}'}}")
+    assert said.endswith(f"Open {bucket}/labels/report/index.html in a browser.")
+    import s3fs
+
+    fs = s3fs.S3FileSystem(**s3.options)
+    keys = [path.partition("/")[2] for path in fs.find("report/labels/report")]
+    heads = {key: fs.call_s3("head_object", Bucket="report", Key=key) for key in keys}
+    kinds = {key.rpartition(".")[2]: head["ContentType"] for key, head in heads.items()}
+    assert kinds == {"html": "text/html", "jpg": "image/jpeg"}
+    assert fs.exists("report/labels/review.parquet")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["thumbnails=-1"], "thumbnails: -1 is negative"),
+        (["report.uri=s3://user:secret@bucket/x"], "report.uri: holds a password"),
+        (["report.uri=''"], "report.uri: required"),
+        (["report.uri=http://host/report"], "report.uri: 'http://host/report': cannot write"),
+    ],
+)
+def test_wrong_settings_are_told(overrides: list[str], message: str, reported: Reported) -> None:
+    with pytest.raises(BadInput, match=message):
+        reported_of(reported.output.uri, *overrides)
+
+
+def test_a_damaged_evaluation_is_told(tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=2)
+    output.storage.overwrite(f"{output.uri}/evaluation/evaluation.json", b'{"coco": 7}')
+    with pytest.raises(BadInput, match=r"evaluation\.json was not written by autolabel"):
+        reported_of(output.uri)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.4, "0 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (7384, "2 h 3 min")]
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
