@@ -1,5 +1,6 @@
 """What `autolabel evaluate` wrote about an output, if it did, as far as the page shows it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,25 +10,41 @@ from autolabel.errors import BadInput
 from autolabel.storage import Storage, join
 
 NAME = "evaluation/evaluation.json"
-HEADLINE = ("AP", "AP50", "AP75", "AR")  # of `coco`
-PER_CATEGORY = ("precision", "recall", "f1")
+OF_COCO = ("AP", "AP50", "AP75", "AR", "boundary_AP")
+OF_SAM3 = ("cgF1", "IL_MCC", "pmF1")
+IN_FORCE = ("precision", "recall", "F1")  # at the threshold in force
+MAX_CURVES = 40  # more cannot be told apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryQuality:
+    """A category's numbers by name, and its curve as (recall, precision); None is undefined."""
+
+    name: str
+    numbers: Mapping[str, float | None]
+    curve: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Numbers by name, and a row of numbers by category; None where a number is undefined."""
+    """Numbers by name; None is undefined."""
 
-    headline: dict[str, float | None]
-    categories: list[tuple[str, dict[str, float | None]]]
+    headline: Mapping[str, float | None]
+    categories: tuple[CategoryQuality, ...]
 
     @property
     def columns(self) -> list[str]:
         """Names of the numbers of categories."""
-        return list(dict.fromkeys(name for _, numbers in self.categories for name in numbers))
+        return list(dict.fromkeys(name for one in self.categories for name in one.numbers))
+
+    @property
+    def curves(self) -> list[CategoryQuality]:
+        """Of the first categories that have one."""
+        return [one for one in self.categories if one.curve][:MAX_CURVES]
 
 
 def read_evaluation(storage: Storage, output_uri: str) -> Evaluation | None:
-    """The evaluation beside the labels, or None where there is none.
+    """The evaluation beside the labels, or None where there is none. What it does not tell is left out.
 
     Raises:
         BadInput: the file is not JSON of this kind.
@@ -35,17 +52,31 @@ def read_evaluation(storage: Storage, output_uri: str) -> Evaluation | None:
     uri = join(output_uri, NAME)
     try:
         found = orjson.loads(storage.read(uri))
-        return Evaluation(headline=headline(found), categories=categories(found))
+        return Evaluation(
+            headline=chosen(found.get("coco", {}), OF_COCO) | chosen(found.get("sam3", {}), OF_SAM3),
+            categories=tuple(category(entry) for entry in found.get("categories", ())),
+        )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise BadInput(f"{uri} was not written by autolabel: {error!r}") from error
 
 
-def headline(found: dict[str, Any]) -> dict[str, float | None]:
-    return {name: found["coco"][name] for name in HEADLINE if name in found["coco"]}
+def category(entry: Mapping[str, Any]) -> CategoryQuality:
+    best, curve = entry.get("best_F1") or {}, entry.get("curve") or {}
+    numbers = chosen(entry, ("AP",)) | chosen(entry.get("in_force") or {}, IN_FORCE)
+    numbers |= {"best F1": number(best["F1"]), "at": number(best["threshold"])} if best else {}
+    points = zip(curve.get("recall", ()), curve.get("precision", ()), strict=True)
+    return CategoryQuality(
+        name=str(entry["name"]),
+        numbers=numbers,
+        curve=tuple((float(r), float(p)) for r, p in points if r is not None and p is not None),
+    )
 
 
-def categories(found: dict[str, Any]) -> list[tuple[str, dict[str, float | None]]]:
-    rows = found.get("categories", [])
-    return [(row["name"], {name: row[name] for name in PER_CATEGORY if name in row}) for row in rows]
+def chosen(numbers: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float | None]:
+    return {name.replace("_", " "): number(numbers[name]) for name in names if name in numbers}
+
+
+def number(value: Any) -> float | None:
+    return None if value is None else float(value)

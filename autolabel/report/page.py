@@ -40,9 +40,10 @@ def render(
     *,
     n_units_done: int,
     works: Sequence[Work],
+    pace: float | None,
     evaluation: Evaluation | None,
 ) -> str:
-    """The HTML of a report."""
+    """The HTML of a report. `pace` is in images a second, where the storage tells of it."""
     environment = Environment(
         loader=PackageLoader("autolabel.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -67,6 +68,8 @@ def render(
         rejected=rejected_rows(statistics, cards),
         works=works,
         throughput=throughput(statistics, works),
+        pace=pace,
+        color_of_name={row["name"]: row["color"] for row in categories},
         overlap_limit=lambda limit: "any" if limit is None else f"at most {limit}",
         evaluation=evaluation,
         n_cards=len(cards),

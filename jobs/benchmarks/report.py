@@ -1,7 +1,7 @@
 """`autolabel report` of many images: its seconds, and the memory of its processes.
 
-The images are links to a few equal files, of which the report reads as many as its gallery shows. It runs in a process of
-its own, which says the most memory that it had (VmHWM); `worker_peak_mb` is that of the largest of those it started.
+The images are links to a few equal files, of which the report reads as many as its gallery shows. Its process says the
+most memory that it had (VmHWM); `worker_peak_mb` is that of the largest of the processes that it started.
 """
 
 import argparse

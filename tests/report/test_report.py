@@ -188,6 +188,43 @@ def test_wrong_settings_are_told(overrides: list[str], message: str, reported: R
         reported_of(reported.output.uri, *overrides)
 
 
+def test_an_evaluation_is_shown_as_far_as_it_tells(tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=2)
+    index = tmp_path / "labels" / "report" / "index.html"
+    quality = {"threshold": 0.5, "precision": 0.875, "recall": 0.625, "F1": 0.729}
+    categories = [
+        {
+            "name": "round",
+            "AP": 0.512,
+            "in_force": quality,
+            "best_F1": {"threshold": 0.431, "F1": 0.777},
+            "curve": {"recall": [0.1, 0.5, None], "precision": [1.0, 0.75, None]},
+        },
+        {"name": "<b>angular", "AP": None, "in_force": quality, "best_F1": None, "curve": None},
+    ]
+    evaluation = {"coco": {"AP": 0.61, "AP50": 0.812}, "sam3": {"cgF1": None}, "categories": categories}
+    output.storage.overwrite(f"{output.uri}/evaluation/evaluation.json", orjson.dumps(evaluation))
+    reported_of(output.uri)
+    html = index.read_text()
+    for shown in (
+        "0.610",
+        "0.812",
+        "undefined",
+        "0.512",
+        "0.875",
+        "0.625",
+        "0.729",
+        "0.777",
+        "0.431",
+        "&lt;b&gt;angular",
+    ):
+        assert shown in html
+    assert html.count("<polyline") == 1
+    output.storage.overwrite(f"{output.uri}/evaluation/evaluation.json", b'{"coco": {"AP": null}}')
+    reported_of(output.uri)
+    assert 'id="evaluation"' in index.read_text()
+
+
 def test_a_damaged_evaluation_is_told(tmp_path: Path) -> None:
     output = labelled_scenes(tmp_path, count=2)
     output.storage.overwrite(f"{output.uri}/evaluation/evaluation.json", b'{"coco": 7}')
