@@ -13,12 +13,13 @@ present_without_instance  the model is sure that a category is in the image (pre
 Of several labels or pairs the most doubtful one counts: a single wrong mask is what a reviewer looks for.
 """
 
-import cv2
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from autolabel.columns import Floats, Ints
-from autolabel.rle import Rle, decode_crop
+from autolabel.parts import shares_outside_largest
 
 MARGIN = 0.1  # of a score: further from its threshold, it is not in doubt
 SAME_OBJECT_IOU = 0.5  # masks that overlap more are of one object, as COCO's AP50 has it
@@ -60,14 +61,13 @@ def synonyms_disagree(score: Floats, other_score: Floats) -> Floats:
     return apart
 
 
-def fragmented(rle: Rle) -> float:
-    """Share of a mask's pixels outside the largest of its 8-connected parts.
+def fragmented(counts: Sequence[str], size_hw: Ints) -> Floats:
+    """(N,) the share of each mask's pixels outside the largest of its 8-connected parts.
 
     Raises:
-        ValueError: the mask does not decode, or is empty.
+        ValueError: a mask does not decode, or is empty.
     """
-    areas_px = part_areas_px(rle)
-    return float(1 - areas_px.max() / areas_px.sum())
+    return shares_outside_largest(counts, size_hw)
 
 
 def at_border(box_xywh: Floats, size_hw: Ints) -> npt.NDArray[np.bool_]:
@@ -81,17 +81,3 @@ def present_without_instance(presence: Floats, n_instances: Ints) -> Floats:
     """How far the presence of a category is above SURE_PRESENCE, as a share of what it can be, if no label is left."""
     sure = np.clip((presence - SURE_PRESENCE) / (1 - SURE_PRESENCE), 0, 1)
     return np.where(n_instances == 0, sure, 0)
-
-
-def part_areas_px(rle: Rle) -> Ints:
-    """Areas of a mask's 8-connected parts.
-
-    Raises:
-        ValueError: the mask does not decode, or is empty.
-    """
-    _, own = decode_crop(rle)
-    if not own.size:
-        raise ValueError("the mask is empty")
-    _, _, stats, _ = cv2.connectedComponentsWithStats(own.view(np.uint8), connectivity=8)
-    areas_px: Ints = stats[1:, cv2.CC_STAT_AREA].astype(np.int64)
-    return areas_px

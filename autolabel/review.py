@@ -82,7 +82,7 @@ def doubted(unit: UnitColumns, record: RunRecord) -> Doubted:
     apart = doubts.synonyms_disagree(labels.score[twins.first], others.score[twins.second])
     found.note("synonyms_disagree", labels.row[twins.first], label_place[twins.first], apart * said_otherwise)
 
-    outside = np.array([doubts.fragmented(labels.rle(index)) for index in range(len(labels))], np.float64)
+    outside = doubts.fragmented(labels.counts.to_pylist(), labels.size_hw)
     found.note("fragmented", labels.row, label_place, outside)
 
     touching = doubts.at_border(labels.box_xywh, labels.size_hw)

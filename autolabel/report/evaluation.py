@@ -11,7 +11,7 @@ from autolabel.storage import Storage, join
 
 NAME = "evaluation/evaluation.json"
 OF_COCO = ("AP", "AP50", "AP75", "AR", "boundary_AP")
-OF_SAM3 = ("cgF1", "IL_MCC", "pmF1")
+OF_SAM3 = ("cgF1", "IL_MCC", "pmF1")  # the first of 100, as its authors write it
 IN_FORCE = ("precision", "recall", "F1")  # at the threshold in force
 MAX_CURVES = 40  # more cannot be told apart
 

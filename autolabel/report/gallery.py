@@ -27,7 +27,7 @@ SIDE_PX = 960  # of a drawn image, at most
 QUALITY = 82
 MAX_LISTED = 200  # instances of an image, best first; all are drawn
 MAX_NAMED = 12  # instances of an image whose scores are drawn, too
-THREADS = max(4, 2 * (os.cpu_count() or 1))  # to read and to draw; a photo of 12 megapixels takes 100 MB of each
+THREADS = min(16, 2 * (os.cpu_count() or 1))  # that read and draw; a photo of 12 megapixels takes 100 MB of each
 
 COLUMNS = ("image_id", "uri", "width", "height", "sha256", "status", "reject_code", "reject_detail", "instances")
 

@@ -1,6 +1,7 @@
 """One pass over all units: statistics, doubts and strata, by processes beside each other where it is long."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -93,6 +94,7 @@ _opened: LabelledOutput | None = None  # in each process of the pool
 
 def open_in_process(config: OutputConfig) -> None:
     global _opened
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which Ctrl-C sends to all of them; the first one ends the others
     _opened = open_output(config)
 
 

@@ -30,8 +30,10 @@ if __name__ == "__main__":
     report(compose_config("report", sys.argv[1:]))
     seconds = time.monotonic() - started
     peak_kb = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    worker_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(json.dumps({"seconds": round(seconds, 1), "peak_mb": peak_kb // 1024, "worker_peak_mb": worker_kb // 1024}))
+    own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cpu_s = own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime
+    times = {"seconds": round(seconds, 1), "cpu_seconds": round(cpu_s, 1)}
+    print(json.dumps(times | {"peak_mb": peak_kb // 1024, "worker_peak_mb": workers.ru_maxrss // 1024}))
 """
 
 

@@ -65,8 +65,9 @@
   function summary(card) {
     const numbers = new Map();
     for (const one of card.instances) numbers.set(one.category, (numbers.get(one.category) ?? 0) + 1);
-    const chips = [...numbers].map(([place, n]) =>
-      make("span", { className: "chip" }, swatch(categories[place].color), make("bdi", { textContent: categories[place].name }), ` ${n}`));
+    const more = card.n_instances > card.instances.length ? "+" : "";
+    const chips = [...numbers].map(([place, n]) => make("span", { className: "chip" },
+      swatch(categories[place].color), make("bdi", { textContent: categories[place].name }), ` ${n}${more}`));
     const rest = chips.splice(4).length;
     if (rest) chips.push(make("span", { className: "chip faint", textContent: `and ${rest} more` }));
     return chips.length ? chips : [make("span", { className: "faint", textContent: "nothing found" })];
@@ -202,7 +203,7 @@
       svg.append(draw("rect", { class: "hit", x, width: step, y: top, height: height - top - bottom }, draw("title", {},
         `${names[bin]}: ${whole(value)}${under.length ? `, and ${plural(under[bin], "candidate")}` : ""}`)));
     });
-    if (color) svg.querySelectorAll(".bar:not(.candidate)").forEach((bar) => { bar.style.fill = color; });
+    if (color) svg.querySelectorAll(".bar").forEach((bar) => { bar.style.fill = color; });
     for (const [at, text] of ticks) {
       svg.append(draw("text", { x: left + at * step, y: height - 6, "text-anchor": at === 0 ? "start" : at >= values.length ? "end" : "middle" }, text));
     }
@@ -243,7 +244,7 @@
     const counts = chosen === "" ? data.countsOfAll : of(data.counts);
     const countNames = chosen === "" ? ["0", ...spans] : spans;
     $("chart-counts").replaceChildren(bars(counts, {
-      names: countNames.map((name) => `${name} instances`), color, label: "Histogram of instances per image",
+      names: countNames.map((name) => `${name} per image`), color, label: "Histogram of instances per image",
       ticks: countNames.map((name, bin) => [bin + 0.5, name]).filter((_, bin) => bin % 2 === 0),
     }));
   }
