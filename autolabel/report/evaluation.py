@@ -65,7 +65,7 @@ def read_evaluation(storage: Storage, output_uri: str) -> Evaluation | None:
 def category(entry: Mapping[str, Any]) -> CategoryQuality:
     best, curve = entry.get("best_F1") or {}, entry.get("curve") or {}
     numbers = chosen(entry, ("AP",)) | chosen(entry.get("in_force") or {}, IN_FORCE)
-    numbers |= {"best F1": number(best["F1"]), "at": number(best["threshold"])} if best else {}
+    numbers |= {"best F1": number(best["F1"]), "at threshold": number(best["threshold"])} if best else {}
     points = zip(curve.get("recall", ()), curve.get("precision", ()), strict=True)
     return CategoryQuality(
         name=str(entry["name"]),

@@ -43,6 +43,15 @@ class Listed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """An image's place in the review queue, from 1, and the reasons that are not 0."""
+
+    rank: int
+    priority: float
+    reasons: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """An image of the gallery. Without a `picture`, `problem` says why."""
 
@@ -54,9 +63,7 @@ class Card:
     problem: str | None
     n_instances: int
     instances: tuple[Listed, ...]
-    rank: int | None  # in the review queue, from 1
-    priority: float
-    reasons: Mapping[str, float]
+    doubt: Doubt | None  # None where it was rejected
 
 
 def cards(
@@ -103,7 +110,7 @@ def cards(
             problem=problem,
             n_instances=len(row["instances"]),
             instances=tuple(listed(one, places) for one in row["instances"][:MAX_LISTED]),
-            **doubt_of.get(row["image_id"], {"rank": None, "priority": 0.0, "reasons": {}}),
+            doubt=doubt_of.get(row["image_id"]),
         )
 
     pool = ThreadPoolExecutor(THREADS)
@@ -113,17 +120,15 @@ def cards(
         pool.shutdown(cancel_futures=True)
 
 
-def doubts_of(queue: ReviewQueue, image_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Rank, priority and reasons of the images that are in the queue."""
+def doubts_of(queue: ReviewQueue, image_ids: Sequence[int]) -> dict[int, Doubt]:
+    """Of the images that are in the queue, by their ids."""
     places = np.flatnonzero(np.isin(queue.image_id[queue.order], image_ids))
     return {
-        int(queue.image_id[index]): {
-            "rank": int(place) + 1,
-            "priority": float(queue.priority[index]),
-            "reasons": {
-                reason: float(value) for reason, value in zip(REASONS, queue.reasons[index], strict=True) if value > 0
-            },
-        }
+        int(queue.image_id[index]): Doubt(
+            rank=int(place) + 1,
+            priority=float(queue.priority[index]),
+            reasons={name: float(value) for name, value in zip(REASONS, queue.reasons[index], strict=True) if value},
+        )
         for place, index in zip(places, queue.order[places], strict=True)
     }
 

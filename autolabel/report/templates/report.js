@@ -44,7 +44,7 @@
   }
   const filters = $("filters");
   const order = {
-    doubt: (a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity) || a.image_id - b.image_id,
+    doubt: (a, b) => (a.doubt?.rank ?? Number.MAX_SAFE_INTEGER) - (b.doubt?.rank ?? Number.MAX_SAFE_INTEGER) || a.image_id - b.image_id,
     id: (a, b) => a.image_id - b.image_id,
     instances: (a, b) => b.n_instances - a.n_instances || a.image_id - b.image_id,
   };
@@ -79,7 +79,8 @@
       : make("span", { className: "problem", textContent: card.problem });
     if (card.picture) inside.addEventListener("error", () => inside.replaceWith(
       make("span", { className: "problem", textContent: "its picture is not beside this page" })));
-    const doubt = card.rank === null ? "" : make("span", { className: "row" }, meter(card.priority), `doubt ${card.priority.toFixed(2)}`);
+    const priority = card.doubt?.priority;
+    const doubt = card.doubt ? make("span", { className: "row" }, meter(priority), `doubt ${priority.toFixed(2)}`) : "";
     const button = make("button", { type: "button", className: "card" },
       make("span", { className: "picture" }, inside),
       make("span", { className: "text" },
@@ -137,10 +138,10 @@
   function side(card, marks) {
     const facts = [["Image", `#${card.image_id}`], ["Status", card.status]];
     if (card.size_wh) facts.push(["Size", `${card.size_wh[0]} × ${card.size_wh[1]}`]);
-    if (card.rank !== null) facts.push(["Doubt", `${card.priority.toFixed(2)}, rank ${whole(card.rank)}`]);
+    if (card.doubt) facts.push(["Doubt", `${card.doubt.priority.toFixed(2)}, rank ${whole(card.doubt.rank)}`]);
     const parts = [make("dl", { className: "facts" },
       ...facts.flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: value })]))];
-    const reasons = Object.entries(card.reasons).sort((a, b) => b[1] - a[1]);
+    const reasons = Object.entries(card.doubt?.reasons ?? {}).sort((a, b) => b[1] - a[1]);
     if (reasons.length) {
       parts.push(make("h3", { textContent: "Why it is in doubt" }), make("ul", { className: "reasons" },
         ...reasons.map(([reason, value]) => make("li", {},
