@@ -26,7 +26,7 @@ FOLDER = "images"
 SIDE_PX = 960  # of a drawn image, at most
 QUALITY = 82
 MAX_LISTED = 200  # instances of an image, best first; all are drawn
-MAX_NAMED = 12  # instances of an image whose scores are drawn, too
+MAX_SCORED = 20  # instances of an image whose scores are drawn, too
 THREADS = min(16, 2 * (os.cpu_count() or 1))  # that read and draw; a photo of 12 megapixels takes 100 MB of each
 
 COLUMNS = ("image_id", "uri", "width", "height", "sha256", "status", "reject_code", "reject_detail", "instances")
@@ -84,7 +84,6 @@ def cards(
         by_unit[(image_id - 1) // output.plan.unit_size].append(image_id)
     doubt_of = doubts_of(queue, image_ids)
     places = {category.id: place for place, category in enumerate(output.record.ontology.categories)}
-    names = [category.name for category in output.record.ontology.categories]
 
     def of_unit(unit: int) -> list[Card]:
         table = read_unit(output.storage, output.uri, unit, COLUMNS)
@@ -98,7 +97,7 @@ def cards(
         else:
             try:
                 rgb = read_again(row, output, open_storage(row["uri"], input_options))
-                write(picture, encoded(draw(rgb, drawn(row["instances"], places, names), max_side_px=SIDE_PX)))
+                write(picture, encoded(draw(rgb, drawn(row["instances"], places), max_side_px=SIDE_PX)))
             except RejectedImage as error:
                 problem = str(error)
         return Card(
@@ -154,12 +153,12 @@ def read_again(row: dict[str, Any], output: LabelledOutput, storage: Storage) ->
     return rgb
 
 
-def drawn(instances: Sequence[dict[str, Any]], places: Mapping[int, int], names: Sequence[str]) -> list[DrawnInstance]:
-    """Best first; the first few with their name and score."""
+def drawn(instances: Sequence[dict[str, Any]], places: Mapping[int, int]) -> list[DrawnInstance]:
+    """Best first, each in its category's colour, the first few with their score."""
     return [
         DrawnInstance(
             mask=Rle(size_hw=tuple(one["segmentation"]["size"]), counts=one["segmentation"]["counts"]),
-            label=f"{names[places[one['category_id']]]} {one['score']:.2f}" if index < MAX_NAMED else "",
+            label=f"{one['score']:.2f}" if index < MAX_SCORED else "",
             color_rgb=color_of(places[one["category_id"]]),
         )
         for index, one in enumerate(instances)
