@@ -166,7 +166,7 @@ def different_phrases(labels: Found, others: Found, twins: Pairs) -> Floats:
 
 
 class ReviewQueue:
-    """Ranks all images of an output: a hundred bytes of each are held, without a Python object for it."""
+    """Ranks all images of an output: some two hundred bytes of each are held, at most 400."""
 
     def __init__(self, units: Sequence[Doubted]) -> None:
         """`units` in the order of the plan."""

@@ -38,7 +38,7 @@ class UnitSurvey:
 
 
 def survey_output(output: LabelledOutput, config: OutputConfig, units: Sequence[int], n_shown: int) -> Survey:
-    """Read the units; memory holds their statistics and a hundred bytes of each image.
+    """Read the units; memory holds their statistics and some two hundred bytes of each image.
 
     Raises:
         BadInput: a unit's file is damaged.
