@@ -14,8 +14,11 @@ from PIL import Image
 from autolabel import lease
 from autolabel.composition import compose_config
 from autolabel.errors import BadInput
+from autolabel.evaluation import evaluate
+from autolabel.exports import export
 from autolabel.labels import unit_uri
 from autolabel.report import report, survey
+from autolabel.report.evaluation import read_evaluation
 from autolabel.report.page import duration, inline_json
 from tests.conftest import S3
 from tests.outputs import labelled_scenes
@@ -223,6 +226,21 @@ def test_an_evaluation_is_shown_as_far_as_it_tells(tmp_path: Path) -> None:
     output.storage.overwrite(f"{output.uri}/evaluation/evaluation.json", b'{"coco": {"AP": null}}')
     reported_of(output.uri)
     assert 'id="evaluation"' in index.read_text()
+
+
+def test_what_evaluate_writes_is_read(tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=4)
+    export(compose_config("export", [f"output.uri='{output.uri}'"]))
+    truth = f"ground_truth.uri='{output.uri}/coco/annotations.json'"  # its own labels: all of them are right
+    evaluate(compose_config("evaluate", [f"output.uri='{output.uri}'", truth]))
+    found = read_evaluation(output.storage, output.uri)
+    assert found is not None
+    assert set(found.headline) == {"AP", "AP50", "AP75", "AR", "boundary AP", "cgF1", "IL MCC", "pmF1"}
+    assert found.headline["AP"] == pytest.approx(1)
+    assert found.columns == ["AP", "precision", "recall", "F1", "best F1", "at threshold"]
+    assert [one.name for one in found.curves] == ["round", "angular"]
+    reported_of(output.uri)
+    assert (tmp_path / "labels" / "report" / "index.html").read_text().count("<polyline") == 2
 
 
 def test_a_damaged_evaluation_is_told(tmp_path: Path) -> None:
