@@ -22,7 +22,7 @@ from autolabel.postprocess import Rules
 from autolabel.storage import Storage, join
 
 RUN_NAME = "run.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,10 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
     if record.fingerprint != written:
         raise BadInput(f"{uri} was changed: its fingerprint is not that of its settings")
     check_ontology(record, uri)
+    try:
+        record.keep_threshold_of  # noqa: B018  # read of the settings, and kept
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{uri} was not written by autolabel: its settings lack {error}") from error
     return record
 
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from autolabel import labels, lease, plan, run_record, storage
-from autolabel.config import OutputConfig, VerifyConfig
+from autolabel.config import LabelConfig, OutputConfig, VerifyConfig
 from autolabel.errors import Refused, RejectCode
 from autolabel.labels import ImageLabels, file_metadata, write_unit
 from autolabel.ontology import Category, Ontology
@@ -37,6 +37,7 @@ Result = TypeVar("Result")
 
 URI = "model://out"
 ONTOLOGY = Ontology(categories=(Category(id=1, name="car", phrases=("car",)),))
+SETTINGS = run_record.label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
 FIRED: Counter[str] = Counter()  # over all runs: that the test tests something
 
 
@@ -163,7 +164,7 @@ class Job(RuleBasedStateMachine):
             driver.renew()
 
     def wanted(self, threshold: float) -> dict[str, Any]:
-        return {"schema_version": run_record.SCHEMA_VERSION, "categories": ONTOLOGY.to_list(), "threshold": threshold}
+        return {**SETTINGS, "threshold": threshold}
 
     @precondition(lambda self: len(self.drivers) < 3)
     @rule(unit_size_now=st.integers(1, 3), more=st.booleans())
