@@ -12,9 +12,11 @@ demo: .venv/ready
 	    exemplars.uri=demo/exemplars.json exemplars.use_text=false
 	$(BIN)/autolabel verify output.uri=demo/labels
 	$(BIN)/autolabel export output.uri=demo/labels
+	$(BIN)/autolabel evaluate output.uri=demo/labels ground_truth.uri=demo/images/ground_truth.json
 	$(BIN)/python -m autolabel.demo sheet demo
+	$(BIN)/autolabel report output.uri=demo/labels
 	@echo
-	@echo "Look at demo/contact_sheet.png first: what was found in the images of demo/images. The labels:"
+	@echo "Open demo/labels/report/index.html first, and demo/contact_sheet.png: what was found for each prompt. The labels:"
 	@echo "  demo/labels/labels/*.parquet        a row per image, masks as RLE"
 	@echo "  demo/labels/coco/annotations.json   the same for COCO's readers"
 
