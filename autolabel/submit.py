@@ -20,6 +20,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from autolabel.composition import compose_config, conf_dir
 from autolabel.errors import BadInput, JobFailed
 from autolabel.overrides import expand_prompts, quoted
+from autolabel.redaction import redacted_override
 from autolabel.storage import scheme_of
 
 SHIPPED = ("prompts.uri", "exemplars.uri")  # small files that the driver reads: they go along
@@ -33,12 +34,17 @@ def submit(command: str, overrides: Sequence[str], *, ask: Callable[[str], str] 
     On Ctrl-C, `ask` is asked whether the job shall stop, too; without a terminal it goes on.
 
     Raises:
-        BadInput: the settings are wrong or name a place of this machine, or there is no cluster.
+        BadInput: the settings are wrong, name a place of this machine or a secret, or there is no cluster.
         JobFailed: the cluster does not take the job.
         hydra.errors.HydraException: an override is wrong.
     """
     settings = compose_config(command, list(overrides))
     problems = list(places_of_this_machine(settings))
+    problems += [
+        f"{override.partition('=')[0]}: Ray's dashboard would show it; give credentials by the cluster's own means"
+        for override in overrides
+        if redacted_override(override) != override
+    ]
     if problems:
         raise BadInput(problems)
     try:

@@ -174,6 +174,11 @@ def test_what_cannot_work_there_is_told_here(tmp_path: Path, capsys: pytest.Capt
     told = capsys.readouterr().err
     assert "input.uri: 'photos' is a path of this machine; the cluster needs a URL" in told
     assert "output.uri: 'labels' is a path of this machine" in told
+    secret = ["submit", "verify", "output.uri=s3://b/out", "+output.storage_options.secret=hush"]
+    assert main(secret) == 2
+    told = capsys.readouterr().err
+    assert "output.storage_options.secret: Ray's dashboard would show it" in told
+    assert "hush" not in told
     assert main(["submit", "label", "input.uri=/in", "output.uri=/out", "treshold=0.4"]) == 2
     assert "treshold" in capsys.readouterr().err
     assert main(["submit", "fly"]) == 2
