@@ -4,15 +4,13 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import ray
 
+from tests.drills.faults import Command, HeldEngine, Place
 from tests.drills.free_model import BRIGHT, FreeModel
 from tests.jobs import run_verify
 
@@ -33,64 +31,61 @@ class Noted:
         time.sleep(SECONDS_PER_BATCH)
 
 
-@pytest.fixture
-def connected(nodes: Any) -> Iterator[Any]:
-    ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
-    yield nodes
-    ray.shutdown()
-
-
-def batches(folder: Path, *overrides: str) -> list[tuple[int, str, float]]:
-    """Label white images; (process, node, time) of each batch."""
-    from autolabel.composition import compose_config
-    from autolabel.job import label
-
+def started(nodes: Any, folder: Path, *overrides: str) -> Command:
+    """Label white images, in a process of its own."""
     (folder / "in").mkdir(parents=True)
     for index in range(N_IMAGES):
         (folder / "in" / f"{index:03d}.png").write_bytes(BRIGHT)
-    places = [f"input.uri='{folder / 'in'}'", f"output.uri='{folder / 'out'}'", "output.unit_size=8"]
-    settings = compose_config("label", [*places, "prompts=[disc]", f"batch.images={BATCH}", *overrides])
-    label(settings, load=FreeModel(Noted(folder / "notes")))
+    places = [f"input.uri='{folder / 'in'}'", f"output.uri='{folder / 'out'}'", f"cluster.address={nodes.address}"]
+    settings = ["output.unit_size=8", "prompts=[disc]", f"batch.images={BATCH}", *overrides]
+    (folder / "log").touch()
+    engine = HeldEngine(Place(folder, "none"), FreeModel(Noted(folder / "notes")))
+    return Command(["label", *places, *settings], log=folder / "log", engine=engine)
+
+
+def batches(job: Command) -> list[tuple[int, str, float]]:
+    """(process, node, time) of each batch of a job, once it is done."""
+    assert job.wait(180) == 0, job.log.read_text()
+    folder = job.log.parent
     assert run_verify(folder / "out").clean
     return [tuple(json.loads(line)) for line in (folder / "notes").read_text().splitlines()]
 
 
-def test_actors_that_want_gpus_are_where_the_gpus_are(connected: Any, tmp_path: Path) -> None:
-    node = connected.add_node(num_cpus=2, num_gpus=2)
+def test_actors_that_want_gpus_are_where_the_gpus_are(nodes: Any, tmp_path: Path) -> None:
+    node = nodes.add_node(num_cpus=2, num_gpus=2)
     try:
-        connected.wait_for_nodes()
-        found = batches(tmp_path, "cluster.gpus_per_actor=1", "cluster.max_actors=2")
-        assert {where for _, where, _ in found} == {node.node_id}
-        assert len({process for process, _, _ in found}) == 2
+        nodes.wait_for_nodes()
+        found = batches(started(nodes, tmp_path, "cluster.gpus_per_actor=1", "cluster.max_actors=2"))
     finally:
-        connected.remove_node(node)
+        nodes.remove_node(node)
+    assert {where for _, where, _ in found} == {node.node_id}
+    assert len({process for process, _, _ in found}) == 2
 
 
-def test_a_job_waits_for_gpus_that_come_later(connected: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_waits_for_gpus_that_come_later(nodes: Any, tmp_path: Path) -> None:
     gpus = ("cluster.gpus_per_actor=1", "cluster.max_actors=4", "cluster.cpus_per_actor=1")
-    with caplog.at_level("INFO", "autolabel"), ThreadPoolExecutor(1) as aside:
-        job = aside.submit(batches, tmp_path, *gpus, "cluster.start_timeout_s=90")
-        while "waiting up to 90 s for 1 actors of 1 GPUs and 1 CPUs; 0 GPUs are up" not in caplog.text:
-            assert not job.done(), job.result()
-            time.sleep(0.1)
-        node = connected.add_node(num_cpus=1, num_gpus=1)
-        try:
-            found = job.result()
-        finally:
-            connected.remove_node(node)
+    job = started(nodes, tmp_path, *gpus, "cluster.start_timeout_s=90")
+    while "waiting up to 90 s for 1 actors of 1 GPUs and 1 CPUs; 0 GPUs are up" not in job.log.read_text():
+        assert job.process.is_alive(), job.log.read_text()
+        time.sleep(0.1)
+    node = nodes.add_node(num_cpus=1, num_gpus=1)
+    try:
+        found = batches(job)
+    finally:
+        nodes.remove_node(node)
     assert {where for _, where, _ in found} == {node.node_id}
 
 
-def test_a_second_actor_doubles_the_rate(connected: Any, tmp_path: Path) -> None:
+def test_a_second_actor_doubles_the_rate(nodes: Any, tmp_path: Path) -> None:
     """With a model that takes a fixed time, whatever the cores do; while all actors are at work."""
-    node = connected.add_node(num_cpus=2)
+    node = nodes.add_node(num_cpus=2)
     try:
-        connected.wait_for_nodes()
+        nodes.wait_for_nodes()
         rates = {}
         for n_actors in (1, 2):
             sizes = (f"cluster.min_actors={n_actors}", f"cluster.max_actors={n_actors}", "cluster.cpus_per_actor=1")
             began: dict[int, list[float]] = defaultdict(list)
-            for process, _, at in batches(tmp_path / str(n_actors), *sizes):
+            for process, _, at in batches(started(nodes, tmp_path / str(n_actors), *sizes)):
                 began[process].append(at)
             assert len(began) == n_actors
             first, last = max(map(min, began.values())), min(map(max, began.values()))
@@ -98,6 +93,6 @@ def test_a_second_actor_doubles_the_rate(connected: Any, tmp_path: Path) -> None
             assert n_within >= 8
             rates[n_actors] = n_within * BATCH / (last - first)
     finally:
-        connected.remove_node(node)
+        nodes.remove_node(node)
     assert rates[2] / rates[1] >= 1.8, rates
     assert rates[1] <= BATCH / SECONDS_PER_BATCH

@@ -1,6 +1,7 @@
 """Jobs of a cluster: a head and two workers, with token authentication, spoken to through the job API alone."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -33,12 +34,16 @@ ACTORS = ("cluster.min_actors=2", "cluster.max_actors=2", "cluster.cpus_per_acto
 class SmallCluster:
     """A head of two cores, and two workers of one core each."""
 
+    folder: Path
     dashboard_port: int
     workers: list[psutil.Process]  # of `ray start --block`
 
     @property
     def environment(self) -> dict[str, str]:
         return {**os.environ, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{self.dashboard_port}"}
+
+    def logs(self) -> str:
+        return "\n".join(log.read_text()[-1500:] for log in self.folder.glob("node-*.log"))
 
     def labelling(self) -> list[psutil.Process]:
         """Workers on which an actor labels."""
@@ -76,7 +81,7 @@ def small_cluster() -> Iterator[SmallCluster]:
         time.sleep(0.2)
     for port in ports[3:]:
         nodes.append(start_node(environment, port, f"--address=127.0.0.1:{ports[0]}", "--num-cpus=1"))
-    small = SmallCluster(ports[1], nodes[1:])
+    small = SmallCluster(Path(folder), ports[1], nodes[1:])
     yield small
     for node in reversed([nodes[0], *small.workers]):
         kill(node)
@@ -93,9 +98,14 @@ def start_node(environment: dict[str, str], agent_port: int, *arguments: str) ->
 
 
 def free_ports(n: int) -> list[int]:
+    """Between those that Ray gives to workers and those that the system gives to anybody: they are used much later."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(n)]
-        return [one.getsockname()[1] for one in sockets]
+        ports: list[int] = []
+        while len(ports) < n:
+            with suppress(OSError):
+                one = stack.enter_context(socket.create_server(("127.0.0.1", random.randint(20_000, 32_000))))
+                ports.append(one.getsockname()[1])
+        return ports
 
 
 def answers(port: int) -> bool:
@@ -130,10 +140,10 @@ def test_a_worker_node_is_killed_and_the_output_is_whole(
     output = tmp_path / "labels"
     request = ["label", f"input.uri={photos}", f"output.uri={output}", *SETTINGS]
     with started(small_cluster, tmp_path / "elsewhere", *request, *ACTORS) as job:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 60
         while len(list(output.glob("labels/*.parquet"))) < 2 or not small_cluster.labelling():
             assert job.poll() is None, job.stdout and job.stdout.read()
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, small_cluster.logs()
             time.sleep(0.05)
         struck = small_cluster.labelling()[0]
         small_cluster.kill(struck)
