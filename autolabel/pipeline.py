@@ -202,10 +202,10 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
         largest = max(node.get("CPU", 0.0) for node in nodes)  # an actor lives on one node
         cpus = max(0.0, min(1.0 if gpus else largest, (n_cpus - 1) / most))
         cpus = cpus if cpus < 1 else float(int(cpus))
-    fit = int(n_gpus // gpus) if gpus else most
+    fit = sum(fitting(node, gpus=gpus, cpus=cpus, most=most) for node in nodes)
     if fit < cluster.min_actors:
         need = f"{cluster.min_actors} actors of {gpus:g} GPUs and {cpus:g} CPUs"
-        log.info("waiting up to %g s for %s; %g GPUs are up", cluster.start_timeout_s, need, n_gpus)
+        log.info("waiting up to %g s for %s; %d fit now", cluster.start_timeout_s, need, fit)
     return {
         "compute": ActorPoolStrategy(
             min_size=cluster.min_actors,
@@ -218,3 +218,9 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
         "num_gpus": gpus,
         "num_cpus": cpus,
     }
+
+
+def fitting(node: dict[str, float], *, gpus: float, cpus: float, most: int) -> int:
+    """How many actors a node has room for, `most` at most."""
+    rooms = [node.get(resource, 0.0) // each for resource, each in (("GPU", gpus), ("CPU", cpus)) if each]
+    return int(min([most, *rooms]))

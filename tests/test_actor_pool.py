@@ -28,6 +28,7 @@ GPUS = [{"CPU": 4.0}, {"CPU": 16.0, "GPU": 4.0}, {"CPU": 16.0, "GPU": 4.0}]
             (1, 4),
             id="no GPU yet: begins with the first",
         ),
+        pytest.param(HEAD_ALONE, {"max_actors": 8, "cpus_per_actor": 2}, (1, 1, 8), (0, 2), id="CPUs, too, come later"),
         pytest.param(
             GPUS,
             {"gpus_per_actor": 1, "max_actors": 16, "min_actors": 12},
@@ -60,4 +61,4 @@ def test_what_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in HEAD_ALONE])
     with caplog.at_level("INFO", "autolabel"):
         actor_pool(ClusterConfig(gpus_per_actor=1, cpus_per_actor=4, min_actors=2, max_actors=8), n_units=1000)
-    assert "waiting up to 600 s for 2 actors of 1 GPUs and 4 CPUs; 0 GPUs are up" in caplog.text
+    assert "waiting up to 600 s for 2 actors of 1 GPUs and 4 CPUs; 0 fit now" in caplog.text

@@ -65,7 +65,7 @@ def test_actors_that_want_gpus_are_where_the_gpus_are(nodes: Any, tmp_path: Path
 def test_a_job_waits_for_gpus_that_come_later(nodes: Any, tmp_path: Path) -> None:
     gpus = ("cluster.gpus_per_actor=1", "cluster.max_actors=4", "cluster.cpus_per_actor=1")
     job = started(nodes, tmp_path, *gpus, "cluster.start_timeout_s=90")
-    while "waiting up to 90 s for 1 actors of 1 GPUs and 1 CPUs; 0 GPUs are up" not in job.log.read_text():
+    while "waiting up to 90 s for 1 actors of 1 GPUs and 1 CPUs; 0 fit now" not in job.log.read_text():
         assert job.process.is_alive(), job.log.read_text()
         time.sleep(0.1)
     node = nodes.add_node(num_cpus=1, num_gpus=1)
