@@ -1,6 +1,5 @@
 """One image of an output, as its reader hands it out: what was found in it, its masks, its pixels, and both in one."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from autolabel import images, rle
+from autolabel import rle
 from autolabel.errors import BadInput, RejectedImage
+from autolabel.labelled_pixels import labelled_pixels
 from autolabel.labels import ImageLabels, Status, image_labels
 from autolabel.postprocess import Instance
 from autolabel.run_record import RunRecord
@@ -63,14 +63,10 @@ class LabelledImage(ImageLabels):
             BadInput: it cannot be decoded, or is not the file that was labelled.
         """
         data = self.source.storage_of(self.uri).read(self.uri)
-        if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
-            raise BadInput(f"{self.uri} was changed since it was labelled")
-        settings = self.source.record.settings["image"]
         try:
-            decoded = images.decode(data, apply_exif=settings["apply_exif"], max_pixels=settings["max_pixels"])
+            return Image.fromarray(labelled_pixels(data, self.sha256, self.source.record))
         except RejectedImage as error:
             raise BadInput(f"{self.uri}: {error}") from error
-        return Image.fromarray(decoded.rgb)
 
     def draw(
         self, instances: Sequence[LabelledInstance] | None = None, *, max_side_px: int | None = None

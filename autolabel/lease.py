@@ -177,7 +177,15 @@ def last_run(storage: Storage, output_uri: str) -> Run | None:
     numbers = [int(name[:8]) for name in names if re.fullmatch(r"\d{8}\.json", name)]
     if not numbers:
         return None
-    uri = record_uri(output_uri, max(numbers))
+    return read_run(storage, record_uri(output_uri, max(numbers)))
+
+
+def read_run(storage: Storage, uri: str) -> Run:
+    """A record.
+
+    Raises:
+        BadInput: it is damaged.
+    """
     try:
         return Run(**orjson.loads(storage.read(uri)))
     except (orjson.JSONDecodeError, TypeError) as error:

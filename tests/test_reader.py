@@ -254,7 +254,7 @@ def test_an_image_that_is_gone_changed_or_unreadable_is_told(tmp_path: Path) -> 
     shutil.copy(images / "000003.jpg", images / "000002.jpg")
     with pytest.raises(FileNotFoundError, match=r"000001\.jpg"):
         labels[1].image()
-    with pytest.raises(BadInput, match=r"000002\.jpg was changed since it was labelled"):
+    with pytest.raises(BadInput, match=r"000002\.jpg: changed: not the bytes that were labelled"):
         labels[2].draw()
     with pytest.raises(BadInput, match=r"truncated\.jpg: truncated: "):
         labels[4].image()

@@ -1,6 +1,5 @@
 """The gallery's images: read again as the job read them, with their labels drawn on, and what is told of each."""
 
-import hashlib
 import io
 import os
 from collections import defaultdict
@@ -13,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from autolabel import images
 from autolabel.drawing import DrawnInstance, color_of, draw
 from autolabel.errors import RejectCode, RejectedImage
+from autolabel.labelled_pixels import labelled_pixels
 from autolabel.labels import Status, read_unit
 from autolabel.output import LabelledOutput
 from autolabel.review import REASONS, ReviewQueue
@@ -144,10 +143,7 @@ def read_again(row: dict[str, Any], output: LabelledOutput, storage: Storage) ->
         raise RejectedImage(RejectCode.MISSING, "no longer there") from error
     except PermissionError as error:
         raise RejectedImage(RejectCode.FORBIDDEN, str(error)) from error
-    if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        raise RejectedImage(RejectCode.CHANGED, "not the bytes that were labelled")
-    settings = output.record.settings["image"]
-    rgb = images.decode(data, apply_exif=settings["apply_exif"], max_pixels=settings["max_pixels"]).rgb
+    rgb = labelled_pixels(data, row["sha256"], output.record)
     if rgb.shape[:2] != (row["height"], row["width"]):
         raise RejectedImage(RejectCode.SIZE_MISMATCH, f"{rgb.shape[1]} x {rgb.shape[0]} pixels, labelled with others")
     return rgb

@@ -6,8 +6,6 @@ A run that was killed has no end: then it worked at least as long as it renewed 
 from dataclasses import dataclass
 from datetime import datetime
 
-import orjson
-
 from autolabel import lease
 from autolabel.errors import BadInput
 from autolabel.storage import Storage, join
@@ -34,8 +32,8 @@ def works(storage: Storage, output_uri: str) -> list[Work]:
 
 
 def work(storage: Storage, uri: str) -> Work:
+    run = lease.read_run(storage, uri)
     try:
-        run = lease.Run(**orjson.loads(storage.read(uri)))
         started = datetime.fromisoformat(run.started_at)
         ended = None if run.ended_at is None else datetime.fromisoformat(run.ended_at)
     except (TypeError, ValueError) as error:
