@@ -72,29 +72,41 @@ def names_below(worker: psutil.Process) -> Iterator[str]:
 def small_cluster() -> Iterator[SmallCluster]:
     ports = free_ports(5)
     folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")  # short: paths of sockets are
-    environment = {**os.environ, "RAY_TMPDIR": folder}
+    here = Path(sys.executable).parent
+    path = f"{here}{os.pathsep}{os.environ['PATH']}"  # jobs run its `python`: that of an activated environment
+    environment = {**os.environ, "RAY_TMPDIR": folder, "PATH": path}
     head = ["--head", f"--port={ports[0]}", f"--dashboard-port={ports[1]}", "--num-cpus=2", f"--temp-dir={folder}"]
-    nodes = [start_node(environment, ports[2], *head)]
-    deadline = time.monotonic() + 60
-    while not answers(ports[0]) or not answers(ports[1]):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    for port in ports[3:]:
-        nodes.append(start_node(environment, port, f"--address=127.0.0.1:{ports[0]}", "--num-cpus=1"))
-    small = SmallCluster(Path(folder), ports[1], nodes[1:])
-    yield small
-    for node in reversed([nodes[0], *small.workers]):
-        kill(node)
-    shutil.rmtree(folder, ignore_errors=True)
+    nodes: list[psutil.Process] = []
+    try:
+        nodes.append(start_node(environment, ports[2], *head))
+        for port in ports[3:]:
+            nodes.append(start_node(environment, port, f"--address=127.0.0.1:{ports[0]}", "--num-cpus=1"))
+        small = SmallCluster(Path(folder), ports[1], nodes[1:])
+        yield small
+        nodes[1:] = small.workers
+    finally:
+        for node in reversed(nodes):
+            kill(node)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_node(environment: dict[str, str], agent_port: int, *arguments: str) -> psutil.Process:
-    """`agent_port` is that of its agent, which starts jobs: each node of a machine needs one of its own."""
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+    """Returns when it is up: two that start at once choose the same sockets, and one dies.
+
+    `agent_port` is that of its agent, which starts jobs: each node of a machine needs one of its own.
+    """
+    command = ["ray", "start", "--block", "--disable-usage-stats"]
     command += [f"--dashboard-agent-listen-port={agent_port}", *arguments]
     log = Path(environment["RAY_TMPDIR"], f"node-{agent_port}.log")
     with log.open("w") as file:
-        return psutil.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        node = psutil.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 90
+    while "Ray runtime started" not in (told := log.read_text()):
+        if node.poll() is not None or time.monotonic() > deadline:
+            kill(node)
+            pytest.fail(f"a node did not start: {told}")
+        time.sleep(0.2)
+    return node
 
 
 def free_ports(n: int) -> list[int]:
@@ -106,12 +118,6 @@ def free_ports(n: int) -> list[int]:
                 one = stack.enter_context(socket.create_server(("127.0.0.1", random.randint(20_000, 32_000))))
                 ports.append(one.getsockname()[1])
         return ports
-
-
-def answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -205,14 +211,14 @@ class FakeClient:
     """A job whose log connection breaks once, and that then ends with exit code 3."""
 
     def __init__(self) -> None:
-        self.tails = iter(["first li", "first line\nlast line\n"])
+        self.tails = ["first li", "first line\nlast line\n"]
         self.stopped: list[str] = []
 
     def get_job_status(self, job_id: str) -> JobStatus:
-        return JobStatus.RUNNING if self.tails.__length_hint__() else JobStatus.FAILED
+        return JobStatus.RUNNING if self.tails else JobStatus.FAILED
 
     async def tail_job_logs(self, job_id: str) -> Any:
-        yield next(self.tails)
+        yield self.tails.pop(0)
 
     def get_job_info(self, job_id: str) -> Any:
         return SimpleNamespace(status=JobStatus.FAILED, message="it was refused", driver_exit_code=3)
