@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from autolabel.images import probe_size
 from autolabel.labeler import LabelJob, load_engine
 from autolabel.labels import Summary
 from autolabel.ontology import Ontology
+from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.plan import Plan
 from autolabel.progress import Progress, closing_text
 from autolabel.prompts import prompt_entries
@@ -26,8 +26,6 @@ from autolabel.sam3.text import count_tokens
 from autolabel.sources import Listing, absolute, full_uri, list_images
 from autolabel.storage import Storage, check_output, join, open_storage
 from autolabel.tally import Tally
-
-READ_THREADS = 16
 
 log = logging.getLogger("autolabel")
 
@@ -171,8 +169,8 @@ def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) ->
         except BadInput as error:
             return error
 
-    with ThreadPoolExecutor(READ_THREADS) as pool:  # sizes that the manifest does not state are read from the images
-        cells = dict(zip(listing.cells, pool.map(read_cell, listing.cells), strict=True))
+    # sizes that the manifest does not state are read from the images
+    cells = dict(zip(listing.cells, in_threads(read_cell, listing.cells, IO_THREADS), strict=True))
     problems = [problem for cell in cells.values() if isinstance(cell, BadInput) for problem in cell.problems]
     if problems:
         raise BadInput(problems)
@@ -245,7 +243,6 @@ def label_missing(
     if missing:
         place = join(job.output_uri, labels.FOLDER)
         raise JobFailed(f"{place}: {len(missing)} units are still missing; the same command goes on from here")
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        for earlier in pool.map(partial(labels.read_summary, output, job.output_uri), sorted(done)):
-            summary.add(earlier)
+    for earlier in in_threads(partial(labels.read_summary, output, job.output_uri), sorted(done), IO_THREADS):
+        summary.add(earlier)
     return summary

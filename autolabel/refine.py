@@ -4,9 +4,7 @@ A labelled output keeps every instance down to its `keep_threshold`. Which of th
 by the same functions, so that the new set is what `autolabel label` would have written with these limits.
 """
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
@@ -19,6 +17,7 @@ from autolabel.errors import BadInput
 from autolabel.labels import ImageLabels, Summary, file_metadata, image_labels, write_unit
 from autolabel.ontology import Category, Ontology, read_categories
 from autolabel.output import LabelledOutput, finished_output
+from autolabel.parallel import IO_THREADS, in_processes, in_threads
 from autolabel.plan import PLAN_NAME
 from autolabel.progress import closing_text
 from autolabel.prompts import prompt_entries
@@ -26,14 +25,11 @@ from autolabel.run_record import RunRecord
 from autolabel.sources import full_uri
 from autolabel.storage import check_output, join, open_storage
 
-CHUNKS = 64  # of units, that processes are handed
-
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
     """All that a process that refines units is told."""
 
-    source: OutputConfig
     refined: OutputConfig
     record: RunRecord  # of the new set
 
@@ -51,19 +47,16 @@ def refine(config: RefineConfig) -> str:
     check_output(refined.uri)
     storage = open_storage(refined.uri, refined.storage_options)
     record = run_record.claim(storage, refined.uri, settings)
-    work = Refinement(source=config.output, refined=refined, record=record)
+    work = Refinement(refined=refined, record=record)
     summary = Summary()
     with lease.held(storage, refined.uri) as held:
         plan.seal(storage, refined.uri, source.storage.read(join(source.uri, PLAN_NAME)))
         done = labels.done_units(storage, refined.uri)
-        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-            missing = [unit for unit in range(source.plan.n_units) if unit not in done]
-            chunksize = 1 + len(missing) // CHUNKS
-            parts = pool.map(partial(refine_unit, work), missing, chunksize=chunksize)
-            earlier = pool.map(partial(labels.read_summary, storage, refined.uri), sorted(done), chunksize=chunksize)
-            for part in chain(earlier, parts):
-                held.check()
-                summary.add(part)
+        missing = [unit for unit in range(source.plan.n_units) if unit not in done]
+        earlier = in_threads(partial(labels.read_summary, storage, refined.uri), sorted(done), IO_THREADS)
+        for part in chain(earlier, in_processes(partial(refine_unit, work), missing, source, config.output)):
+            held.check()
+            summary.add(part)
     return f"{closing_text(summary, record.ontology)}\nlabels in {join(refined.uri, labels.FOLDER)}"
 
 
@@ -126,18 +119,17 @@ def asked_of_model(category: Category) -> tuple[int, Sequence[str]]:
     return category.id, category.phrases
 
 
-def refine_unit(work: Refinement, unit: int) -> Summary:
+def refine_unit(work: Refinement, source: LabelledOutput, unit: int) -> Summary:
     """Create a unit's file; its counts.
 
     Raises:
         BadInput: the rows that there are cannot be read.
     """
-    source = open_storage(work.source.uri, work.source.storage_options)
-    table = labels.read_unit(source, work.source.uri, unit)
+    table = labels.read_unit(source.storage, source.uri, unit)
     try:
         rows = [refined_row(image_labels(row), work.record) for row in table.to_pylist()]
     except (LookupError, TypeError, ValueError) as error:
-        place = labels.unit_uri(work.source.uri, unit)
+        place = labels.unit_uri(source.uri, unit)
         raise BadInput(f"{place}: rows that contradict themselves, see autolabel verify: {error!r}") from error
     storage = open_storage(work.refined.uri, work.refined.storage_options)
     write_unit(storage, work.refined.uri, unit, rows, file_metadata(work.record.fingerprint, work.record.ontology))

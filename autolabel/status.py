@@ -6,7 +6,6 @@ became of their images stands in the files' footers, of which a large output has
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,10 +17,10 @@ from autolabel.config import StatusConfig
 from autolabel.labels import Status, Summary
 from autolabel.lease import Run
 from autolabel.output import LabelledOutput, open_output
+from autolabel.parallel import IO_THREADS, in_threads
 
 RECENT_UNITS = 64  # of which the rate is taken
 FOOTERS = 1000  # read at most
-READ_THREADS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +119,8 @@ def status(config: StatusConfig) -> JobStatus:
 
 def summed(output: LabelledOutput, units: Sequence[int]) -> Summary:
     summary = Summary()
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        for one in pool.map(partial(labels.read_summary, output.storage, output.uri), units):
-            summary.add(one)
+    for one in in_threads(partial(labels.read_summary, output.storage, output.uri), units, IO_THREADS):
+        summary.add(one)
     return summary
 
 

@@ -11,7 +11,8 @@ from xml.sax.saxutils import escape, quoteattr
 import orjson
 
 from autolabel.exports.masks import row_runs
-from autolabel.exports.writing import CPU_THREADS, Export, ExportImage, in_parallel
+from autolabel.exports.writing import Export, ExportImage
+from autolabel.parallel import CPU_THREADS, in_threads
 from autolabel.postprocess import Instance
 from autolabel.rle import decode_crop
 
@@ -27,7 +28,7 @@ def write(export: Export) -> str:
     n_images = n_masks = 0
     with export.replace("annotations.xml") as file:
         file.write(head(list(name_of.values())).encode())
-        for image, masks in in_parallel(lambda image: (image, mask_elements(image, name_of)), images, CPU_THREADS):
+        for image, masks in in_threads(lambda image: (image, mask_elements(image, name_of)), images, CPU_THREADS):
             height, width = image.size_hw
             size = f'width="{width}" height="{height}"'
             file.write(f'<image id="{n_images}" name={quoteattr(image.name)} {size}>\n'.encode())

@@ -23,7 +23,8 @@ import numpy.typing as npt
 import orjson
 
 from autolabel.exports.masks import row_runs
-from autolabel.exports.writing import CPU_THREADS, Export, ExportImage, in_parallel
+from autolabel.exports.writing import Export, ExportImage
+from autolabel.parallel import CPU_THREADS, in_threads
 from autolabel.postprocess import Instance
 from autolabel.rle import Rle, decode_crop
 from autolabel.storage import scheme_of
@@ -39,7 +40,7 @@ CHANNELS = 4
 
 
 def write(export: Export) -> str:
-    tasks = in_parallel(partial(encoded_task, export), export.images(), CPU_THREADS)
+    tasks = in_threads(partial(encoded_task, export), export.images(), CPU_THREADS)
     n_files = 0
     for first in tasks:
         with export.replace(f"tasks-{n_files:05d}.json") as file:

@@ -18,7 +18,8 @@ import orjson
 from autolabel.exports.coco import categories, images, info, write_list
 from autolabel.exports.masks import Painting, paint
 from autolabel.exports.stems import Stems
-from autolabel.exports.writing import CPU_THREADS, Export, ExportImage, in_parallel
+from autolabel.exports.writing import Export, ExportImage
+from autolabel.parallel import CPU_THREADS, in_threads
 from autolabel.postprocess import Instance
 
 FILES = r"masks/.+\.png|panoptic\.json"
@@ -51,7 +52,7 @@ def write(export: Export) -> str:
 def annotations(export: Export, counts: Counter[str]) -> Iterator[dict[str, Any]]:
     """The entry of each image, its PNG written; `counts` is added to."""
     write_png = partial(write_image, export, Stems(export.names()))
-    for segmented in in_parallel(write_png, export.images(), CPU_THREADS):
+    for segmented in in_threads(write_png, export.images(), CPU_THREADS):
         counts["segments"] += len(segmented.annotation["segments_info"])
         counts["hidden"] += segmented.n_hidden
         counts["contested_px"] += segmented.n_contested_px

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from autolabel.exports.stems import Stems
-from autolabel.exports.writing import IO_THREADS, Export, ExportImage, in_parallel
+from autolabel.exports.writing import Export, ExportImage
+from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.postprocess import Instance
 
 FILES = r".+\.json"
@@ -19,7 +20,7 @@ FILES = r".+\.json"
 def write(export: Export) -> str:
     stems = Stems(export.names())
     n_images = n_annotations = 0
-    for n in in_parallel(partial(write_image, export, stems), export.images(), IO_THREADS):
+    for n in in_threads(partial(write_image, export, stems), export.images(), IO_THREADS):
         n_images += 1
         n_annotations += n
     return f"{export.folder_uri}: {n_images} files, {n_annotations} annotations, {export.left_out}"

@@ -12,7 +12,8 @@ import orjson
 
 from autolabel.exports.masks import paint
 from autolabel.exports.stems import Stems
-from autolabel.exports.writing import CPU_THREADS, Export, ExportImage, in_parallel
+from autolabel.exports.writing import Export, ExportImage
+from autolabel.parallel import CPU_THREADS, in_threads
 
 FILES = r".+\.png|classes\.json"
 MOST_IN_8_BITS = 255
@@ -22,7 +23,7 @@ def write(export: Export) -> str:
     categories = export.output.record.ontology.categories
     stems = Stems(export.names())
     n_images = n_contested_px = 0
-    for contested_px in in_parallel(partial(write_image, export, stems), export.images(), CPU_THREADS):
+    for contested_px in in_threads(partial(write_image, export, stems), export.images(), CPU_THREADS):
         n_images += 1
         n_contested_px += contested_px
     classes = [{"value": n, "name": category.name, "id": category.id} for n, category in enumerate(categories, start=1)]

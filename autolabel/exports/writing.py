@@ -1,14 +1,12 @@
 """What every format is written with: the images of an output, and a folder that an export replaces as a whole."""
 
-import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,17 +17,13 @@ from autolabel.exports.splits import Splits
 from autolabel.labels import Status, Summary
 from autolabel.ontology import Ontology
 from autolabel.output import LabelledOutput
+from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.postprocess import Instance
 from autolabel.rle import Rle, run_lengths
 from autolabel.sources import full_uri
 from autolabel.storage import join
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 UNITS_AHEAD = 4
-IO_THREADS = 16  # small files; a storage's latency is what they wait for
-CPU_THREADS = os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +63,7 @@ class Export:
     def summaries(self) -> tuple[Summary, ...]:
         """The counts of each unit."""
         read = partial(labels.read_summary, self.output.storage, self.output.uri)
-        return tuple(in_parallel(read, self.units, IO_THREADS))
+        return tuple(in_threads(read, self.units, IO_THREADS))
 
     @cached_property
     def summary(self) -> Summary:
@@ -88,7 +82,7 @@ class Export:
     def tables(self, columns: Sequence[str], units: range | None = None) -> Iterator[pa.Table]:
         """The rows of each unit in order, a few units in memory at a time."""
         read = partial(self._table, columns)
-        return in_parallel(read, self.units if units is None else units, UNITS_AHEAD)
+        return in_threads(read, self.units if units is None else units, UNITS_AHEAD)
 
     def _table(self, columns: Sequence[str], unit: int) -> pa.Table:
         table = labels.read_unit(self.output.storage, self.output.uri, unit, columns)
@@ -159,20 +153,4 @@ def clear(output: LabelledOutput, folder_uri: str, own_files: str) -> None:
     root = join(full_uri(folder_uri), "")
     names = ((item.uri, item.uri.removeprefix(root)) for item in output.storage.list(folder_uri))
     stale = (uri for uri, name in names if re.fullmatch(own_files, name))
-    deque(in_parallel(output.storage.delete, stale, IO_THREADS), maxlen=0)
-
-
-def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], n_threads: int) -> Iterator[Result]:
-    """`work` of each item in order, by threads; no more than twice as many items as threads are in hand."""
-    with ThreadPoolExecutor(n_threads) as pool:
-        in_hand: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                in_hand.append(pool.submit(work, item))
-                if len(in_hand) == 2 * n_threads:
-                    yield in_hand.popleft().result()
-            while in_hand:
-                yield in_hand.popleft().result()
-        finally:
-            for future in in_hand:
-                future.cancel()
+    deque(in_threads(output.storage.delete, stale, IO_THREADS), maxlen=0)

@@ -31,7 +31,8 @@ import yaml
 
 from autolabel.exports.polygons import QUARTER_PX, Fit, filled_iou, ring
 from autolabel.exports.stems import BY_ID, Stems
-from autolabel.exports.writing import IO_THREADS, Export, ExportImage, in_parallel
+from autolabel.exports.writing import Export, ExportImage
+from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.storage import scheme_of
 
 FILES = r"labels/.+\.txt|[a-z][a-z0-9_]*\.txt|images\.csv|data\.yaml"
@@ -57,7 +58,7 @@ def write(export: Export) -> str:
         lists = {split: stack.enter_context(export.replace(f"{split}.txt")) for split in export.splits.names}
         table = stack.enter_context(export.replace("images.csv"))
         table.write(csv_line(["path", "uri"]))
-        for written in in_parallel(partial(write_image, export, stems), export.images(), IO_THREADS):
+        for written in in_threads(partial(write_image, export, stems), export.images(), IO_THREADS):
             lists[written.split].write(f"./images/{written.path}\n".encode())
             table.write(csv_line([f"images/{written.path}", written.image.uri]))
             n_images[written.split] += 1

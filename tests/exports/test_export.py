@@ -13,9 +13,9 @@ from autolabel.composition import explained
 from autolabel.config import ExportConfig
 from autolabel.errors import BadInput
 from autolabel.exports import FORMATS
-from autolabel.exports.writing import in_parallel
 from autolabel.labels import SCHEMA, ImageLabels, file_metadata, image_labels, unit_uri, write_unit
 from autolabel.output import LabelledOutput
+from autolabel.parallel import in_threads
 from autolabel.rle import Rle, encode
 from autolabel.storage import open_storage
 from tests.conftest import S3
@@ -160,7 +160,7 @@ def test_work_in_parallel_keeps_its_order_and_its_bounds() -> None:
             taken.append(n)
             yield n
 
-    done = in_parallel(lambda n: n * n, items(), 4)
+    done = in_threads(lambda n: n * n, items(), 4)
     for n in range(100):
         assert next(done) == n * n
         assert len(taken) <= n + 9
@@ -168,4 +168,4 @@ def test_work_in_parallel_keeps_its_order_and_its_bounds() -> None:
 
 def test_a_failure_in_parallel_work_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(in_parallel(lambda n: 1 // (5 - n), range(100), 4))
+        list(in_threads(lambda n: 1 // (5 - n), range(100), 4))

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from autolabel import lease
+from autolabel import lease, parallel
 from autolabel.composition import compose_config
 from autolabel.errors import BadInput
 from autolabel.evaluation import evaluate
 from autolabel.exports import export
 from autolabel.labels import unit_uri
-from autolabel.report import report, survey
+from autolabel.report import report
 from autolabel.report.evaluation import read_evaluation
 from autolabel.report.page import duration, inline_json
 from tests.conftest import S3
@@ -123,8 +123,8 @@ def test_text_cannot_leave_its_script_element() -> None:
 
 def test_processes_find_what_one_process_finds(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = reported.folder.parent / "again"
-    monkeypatch.setattr(survey, "UNITS_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(survey, "n_processes", lambda: 2)
+    monkeypatch.setattr(parallel, "UNITS_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(parallel, "n_cores", lambda: 2)
     queue = Path(reported.output.uri) / "review.parquet"
     before = pq.read_table(queue)
     reported_of(reported.output.uri, f"report.uri='{folder}'")
