@@ -1,34 +1,37 @@
 """Every promise about an output, as a check over it: one row per image of the plan, whole files, masks that decode.
 
-Reads a unit at a time, in constant memory, and changes nothing.
+Reads a unit at a time in each process, in constant memory, and changes nothing.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
+import pyarrow as pa
 
 from autolabel import labels
+from autolabel.columns import found, numbers, whole
 from autolabel.config import VerifyConfig
 from autolabel.errors import BadInput, RejectCode
 from autolabel.labels import Status
+from autolabel.mask_checks import doubtful, mask_problems
 from autolabel.output import LabelledOutput, open_output
-from autolabel.plan import PlannedImage
-from autolabel.rle import Rle, from_runs, run_lengths
+from autolabel.parallel import in_processes
 from autolabel.run_record import RunRecord
 
 SHOWN_PROBLEMS = 50
+STORED = ("instances", "candidates")
 
 
 @dataclass(kw_only=True)
 class Verdict:
     """What was found. `str()` is the text to print, its last line the counts."""
 
-    n_images: int
+    n_images: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     n_duplicated: int = 0
     n_problems: int = 0
@@ -38,6 +41,14 @@ class Verdict:
         self.n_problems += 1
         if len(self.problems) < SHOWN_PROBLEMS:
             self.problems.append(problem)
+
+    def __iadd__(self, other: "Verdict") -> "Verdict":
+        self.n_images += other.n_images
+        self.statuses.update(other.statuses)
+        self.n_duplicated += other.n_duplicated
+        self.n_problems += other.n_problems
+        self.problems += other.problems[: SHOWN_PROBLEMS - len(self.problems)]
+        return self
 
     @property
     def n_missing(self) -> int:
@@ -62,24 +73,31 @@ def verify(config: VerifyConfig) -> Verdict:
         BadInput: there is no job at `output.uri`.
     """
     output = open_output(config.output)
-    storage, uri, plan = output.storage, output.uri, output.plan
-    verdict = Verdict(n_images=plan.n_images)
-    done = labels.done_units(storage, uri)
-    for unit in sorted(done - set(range(plan.n_units))):
-        verdict.add(f"{labels.unit_uri(uri, unit)}: the plan has no unit {unit}")
-    next_id = 1
-    for unit, planned in plan.units():
-        for image in planned:
-            if (image.image_id, image.unit) != (next_id, unit):
-                verdict.add(f"plan: row {next_id} has image_id {image.image_id} and unit {image.unit}, not {unit}")
-            next_id += 1
-        if unit in done:
-            check_unit(output, unit, planned, verdict)
+    units = range(output.plan.n_units)
+    done = labels.done_units(output.storage, output.uri)
+    verdict = Verdict()
+    for unit in sorted(done - set(units)):
+        verdict.add(f"{labels.unit_uri(output.uri, unit)}: the plan has no unit {unit}")
+    for part in in_processes(check_unit, [(unit, unit in done) for unit in units], output, config.output):
+        verdict += part
     return verdict
 
 
-def check_unit(output: LabelledOutput, unit: int, planned: list[PlannedImage], verdict: Verdict) -> None:
-    """One unit's file against the plan and the run."""
+def check_unit(output: LabelledOutput, unit_and_done: tuple[int, bool]) -> Verdict:
+    """A unit's rows of the plan, and its file, if it is done."""
+    unit, done = unit_and_done
+    planned = output.plan.unit(unit)
+    verdict = Verdict(n_images=len(planned))
+    for image_id, image in enumerate(planned, start=1 + unit * output.plan.unit_size):
+        if (image.image_id, image.unit) != (image_id, unit):
+            verdict.add(f"plan: row {image_id} has image_id {image.image_id} and unit {image.unit}, not {unit}")
+    if done:
+        check_file(output, unit, {image.image_id: image.uri for image in planned}, verdict)
+    return verdict
+
+
+def check_file(output: LabelledOutput, unit: int, expected: dict[int, str], verdict: Verdict) -> None:
+    """A unit's file against the run and the images that the plan has for it."""
     record = output.record
     place = f"{labels.FOLDER}/{unit:08d}.parquet"
     try:
@@ -93,10 +111,9 @@ def check_unit(output: LabelledOutput, unit: int, planned: list[PlannedImage], v
         verdict.add(f"{place}: its fingerprint is not that of run.json")
     if metadata.get(b"autolabel.categories") != orjson.dumps(record.settings["categories"]):
         verdict.add(f"{place}: its categories are not those of run.json")
-    expected = {image.image_id: image.uri for image in planned}
     seen: Counter[int] = Counter(row["image_id"] for row in rows)
     verdict.n_duplicated += sum(n - 1 for n in seen.values())
-    for row in rows:
+    for row, *doubted in zip(rows, *(doubtful_in(table, name, unit) for name in STORED), strict=True):
         image_id = row["image_id"]
         if image_id not in expected:
             verdict.add(f"{place}: image {image_id} is not of this unit")
@@ -106,18 +123,29 @@ def check_unit(output: LabelledOutput, unit: int, planned: list[PlannedImage], v
         verdict.statuses[row["status"]] += 1
         if row["uri"] != expected[image_id]:
             verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {expected[image_id]!r}")
-        for problem in row_problems(row, record):
+        for problem in row_problems(row, record, *doubted):
             verdict.add(f"{place}: image {image_id}: {problem}")
-    if seen_only(expected, rows):
-        verdict.add(f"{place}: {len(seen_only(expected, rows))} images of its unit have no row")
+    if without := set(expected) - {row["image_id"] for row in rows}:
+        verdict.add(f"{place}: {len(without)} images of its unit have no row")
 
 
-def seen_only(expected: dict[int, str], rows: list[dict[str, Any]]) -> set[int]:
-    return set(expected) - {row["image_id"] for row in rows}
+def doubtful_in(table: pa.Table, name: str, unit: int) -> list[list[bool]]:
+    """For each row, which of the masks in this column of lists may be wrong."""
+    column = whole(table[name])
+    try:
+        stored = found(column, unit)
+    except BadInput:  # a box or a size has too few numbers
+        return [[True] * n for n in column.value_lengths().to_pylist()]
+    frame_hw = np.stack([numbers(whole(table[side]).fill_null(0)) for side in ("height", "width")], axis=1)
+    doubted = doubtful(stored, frame_hw[stored.row])
+    starts = stored.rows(len(table)).tolist()
+    return [doubted[start:end].tolist() for start, end in pairwise(starts)]
 
 
-def row_problems(row: dict[str, Any], record: RunRecord) -> Iterator[str]:
-    """What contradicts itself in one row."""
+def row_problems(
+    row: dict[str, Any], record: RunRecord, instances_doubted: list[bool], candidates_doubted: list[bool]
+) -> Iterator[str]:
+    """What contradicts itself in one row; masks are looked at where they are doubted."""
     status, instances = row["status"], row["instances"]
     if status == Status.REJECTED:
         if row["reject_code"] not in set(RejectCode) or not row["reject_detail"]:
@@ -135,16 +163,18 @@ def row_problems(row: dict[str, Any], record: RunRecord) -> Iterator[str]:
     if {key: n for key, n in told.items() if n} != dict(found):
         yield f"prompts tell of {sum(told.values())} instances, there are {len(instances)}"
     size_hw = (row["height"], row["width"])
-    for kind, stored, limits in (
-        ("instance", instances, record.rules.threshold_of),
-        ("candidate", row["candidates"], record.keep_threshold_of),
+    for kind, stored, doubts, limits in (
+        ("instance", instances, instances_doubted, record.rules.threshold_of),
+        ("candidate", row["candidates"], candidates_doubted, record.keep_threshold_of),
     ):
-        for index, instance in enumerate(stored):
-            for problem in instance_problems(instance, size_hw, limits):
+        for index, (instance, doubted) in enumerate(zip(stored, doubts, strict=True)):
+            for problem in instance_problems(instance, limits):
+                yield f"{kind} {index}: {problem}"
+            for problem in mask_problems(instance, size_hw) if doubted else ():
                 yield f"{kind} {index}: {problem}"
 
 
-def instance_problems(instance: dict[str, Any], size_hw: tuple[int, int], limits: Mapping[int, float]) -> Iterator[str]:
+def instance_problems(instance: dict[str, Any], limits: Mapping[int, float]) -> Iterator[str]:
     """`limits`: by category, what a score must be above."""
     category, score = instance["category_id"], instance["score"]
     if category not in limits:
@@ -153,42 +183,3 @@ def instance_problems(instance: dict[str, Any], size_hw: tuple[int, int], limits
         yield f"score {score}, presence {instance['presence']}"
     elif score <= limits.get(category, -1):
         yield f"score {score} is not above the threshold {limits[category]}"
-    yield from mask_problems(instance, size_hw)
-
-
-def mask_problems(instance: dict[str, Any], size_hw: tuple[int, int]) -> Iterator[str]:
-    """A mask against its image's size and its own area and box, all taken from its runs, which are few."""
-    segmentation = instance["segmentation"]
-    if tuple(segmentation["size"]) != size_hw:
-        yield f"mask of size {segmentation['size']} on an image of {list(size_hw)}"
-        return
-    rle = Rle(size_hw=size_hw, counts=segmentation["counts"])
-    try:
-        runs = run_lengths(rle)
-    except ValueError as error:
-        yield f"mask does not decode: {error}"
-        return
-    if (runs[1:] == 0).any() or from_runs(runs, size_hw) != rle:
-        yield "mask is not written as pycocotools writes it"
-    area, bbox = extent(runs, size_hw[0])
-    if not area:
-        yield "mask is empty"
-        return
-    if instance["area"] != area:
-        yield f"area {instance['area']}, its mask has {area} pixels"
-    if instance["bbox"] != bbox:
-        yield f"bbox {instance['bbox']}, its mask spans {bbox}"
-
-
-def extent(runs: npt.NDArray[np.int64], height: int) -> tuple[int, list[float]]:
-    """Area and [x, y, w, h] of the runs of a mask; not by pycocotools, by which they were written."""
-    ends = np.cumsum(runs)[1::2]
-    lengths = runs[1::2]
-    first, last = (ends - lengths)[lengths > 0], ends[lengths > 0] - 1
-    if not len(first):
-        return 0, [0.0, 0.0, 0.0, 0.0]
-    left, right = int(first[0]) // height, int(last[-1]) // height
-    over_an_edge = first // height != last // height  # then it ends one column and begins the next
-    top = 0 if over_an_edge.any() else int((first % height).min())
-    bottom = height - 1 if over_an_edge.any() else int((last % height).max())
-    return int(lengths.sum()), [float(left), float(top), float(right - left + 1), float(bottom - top + 1)]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autolabel import plan, run_record
+from autolabel import parallel, plan, run_record
 from autolabel.composition import compose_config
 from autolabel.errors import BadInput
 from autolabel.labels import SCHEMA, ImageLabels, file_metadata, unit_uri, write_unit
@@ -93,6 +93,8 @@ def test_a_whole_output_is_clean(output: str) -> None:
         ),
         pytest.param(lambda rows: first(rows).update(area=7), "area 7, its mask has 6 pixels", id="area"),
         pytest.param(lambda rows: first(rows).update(bbox=[2, 1, 3, 3]), "bbox [2.0, 1.0, 3.0, 3.0]", id="bbox"),
+        pytest.param(lambda rows: first(rows).update(bbox=[2, 1, 3]), "bbox [2.0, 1.0, 3.0], its", id="a short bbox"),
+        pytest.param(lambda rows: first(rows)["segmentation"].update(size=[4]), "mask of size [4]", id="a short size"),
         pytest.param(lambda rows: first(rows)["segmentation"].update(counts="0"), "does not decode", id="short mask"),
         pytest.param(lambda rows: first(rows)["segmentation"].update(counts="\x7f\x01"), "not decode", id="no RLE"),
         pytest.param(lambda rows: first(rows)["segmentation"].update(counts="h0"), "mask is empty", id="empty mask"),
@@ -132,6 +134,17 @@ def test_missing_stray_and_torn_files_are_noticed(output: str) -> None:
     assert "the plan has no unit 7" in told
     assert "00000001.parquet: unreadable" in told
     assert told.endswith("5 images: 1 labelled, 0 empty, 1 rejected; 3 missing, 0 duplicated; 2 problems")
+
+
+def test_processes_say_what_one_process_says(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewrite(output, 0, lambda rows: first(rows).update(area=7))
+    rewrite(output, 2, lambda rows: rows.append(rows[0]))
+    Path(unit_uri(output, 1)).unlink()
+    alone = run_verify(output)
+    monkeypatch.setattr(parallel, "UNITS_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(parallel, "n_cores", lambda: 2)
+    assert run_verify(output) == alone
+    assert (alone.n_images, alone.n_missing, alone.n_duplicated, alone.n_problems) == (5, 2, 1, 1)
 
 
 def test_an_output_that_is_none_is_told(tmp_path: Path, output: str) -> None:

@@ -30,12 +30,13 @@ from autolabel.errors import AutolabelError, BadInput, RejectedImage
 from autolabel.exports import export
 from autolabel.images import decode, probe_size
 from autolabel.labels import file_metadata, read_summary, write_unit
+from autolabel.mask_checks import extent, mask_problems
 from autolabel.ontology import parse_prompt_file, read_categories
 from autolabel.rle import Rle, encode, run_lengths
 from autolabel.rle import decode as decode_rle
 from autolabel.sources import Listing, list_images
 from autolabel.storage import Listed, open_storage
-from autolabel.verify import extent, mask_problems, verify
+from autolabel.verify import verify
 from tests.bad_images import bad_images, good_images
 from tests.drills.ledger import LONG
 from tests.test_readers import ONTOLOGY, instance, looked_at, unreadable
