@@ -9,7 +9,7 @@ host    decoding, resizing, run lengths, NMS and Parquet, each against the plain
 pipeline  the whole job with a model that costs nothing, against one process and a plain Ray Data script (--images)
 refine  a million stored candidates decided again without the model
 report  `autolabel report` of 100,000 images with a million instances, with its memory (--images)
-scale   planning, resuming and the status of ten million images (--images)
+scale   planning, resuming, the status, checking and exporting of ten million images (--images)
 """
 
 import argparse

@@ -3,11 +3,18 @@
 plan    from a listing of as many objects, as S3 pages give it, to the sealed plan
 resume  what a second run decides from: the plan and the names of the finished units
 status  what `autolabel status` reads
+verify  every row and mask, by a process for each core
+export  `coco`, in files of a million annotations
+
+The rows are those of a model that costs nothing: ellipses, the same in every unit, under the ids and names of the plan.
 """
 
 import argparse
+import dataclasses
 import json
 import os
+import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -15,17 +22,26 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from benchmarks.synthetic import ONTOLOGY, UNIT_SIZE, row
+
 from autolabel import labels, plan, run_record
 from autolabel.composition import compose_config
 from autolabel.config import OutputConfig
+from autolabel.exports import export
 from autolabel.output import open_output
 from autolabel.sources import Listing, list_files
+from autolabel.status import status
 from autolabel.storage import Listed, open_storage
 from autolabel.storage.local import LocalStorage
+from autolabel.verify import verify
 
-UNIT_SIZE = 256
 ROOT = "s3://a-bucket-of-photos/2026/camera-07"
-STEPS = ("plan", "resume", "status")
+N_FOUND = 2  # in an image
+N_MISSING = 100  # units that the second run finds missing
+STEPS = ("plan", "resume", "status", "verify", "export")
 
 
 def run(arguments: Sequence[str] = ()) -> None:
@@ -40,19 +56,26 @@ def run(arguments: Sequence[str] = ()) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for step in STEPS:
             command = [sys.executable, sys.argv[0], "scale", f"--images={options.images}", f"--step={step}"]
+            n_units = -(-options.images // UNIT_SIZE)
+            if step == "resume":
+                write_units(Path(folder), range(n_units - N_MISSING))
+            if step == "verify":
+                write_units(Path(folder), range(n_units - N_MISSING, n_units))
             subprocess.run([*command, f"--folder={folder}"], check=True)  # noqa: S603  # our own
-            if step == "plan":
-                write_units(Path(folder))
 
 
 def measured(step: str, folder: Path, n_images: int) -> dict[str, object]:
-    work = {"plan": write_plan, "resume": decide, "status": ask}[step]
-    before = peak_mb()
+    works = {"plan": write_plan, "resume": decide, "status": ask, "verify": verify_all, "export": export_coco}
     started = time.monotonic()
-    told = work(folder, n_images)
-    seconds = round(time.monotonic() - started, 1)
-    return {"case": "scale", "step": step, "images": n_images, "seconds": seconds, "peak_mb": peak_mb()} | {
-        "imports_mb": before,
+    told = works[step](folder, n_images)
+    return {
+        "case": "scale",
+        "step": step,
+        "images": n_images,
+        "seconds": round(time.monotonic() - started, 1),
+        "cpu_seconds": round(sum(os.times()[:4]), 1),
+        "peak_mb": peak_mb(),
+        "worker_peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
         "told": told,
     }
 
@@ -73,43 +96,64 @@ class Endless(LocalStorage):
 def write_plan(folder: Path, n_images: int) -> str:
     uri = str(folder)
     storage = open_storage(uri, {})
-    config = compose_config("label", [f"input.uri={ROOT}", f"output.uri='{uri}'", "prompts=[car]"])
-    settings = run_record.label_settings(config, one_category(), input_uri=ROOT, weights="none", exemplars_sha256=None)
+    config = compose_config("label", [f"input.uri={ROOT}", f"output.uri='{uri}'", f"output.unit_size={UNIT_SIZE}"])
+    settings = run_record.label_settings(config, ONTOLOGY, input_uri=ROOT, weights="none", exemplars_sha256=None)
     run_record.claim(storage, uri, settings)
     listing: Listing = list_files(ROOT, Endless(n_images), ["jpg"])
     plan.seal(storage, uri, plan.encode(listing, {}, UNIT_SIZE))
     return f"{(folder / plan.PLAN_NAME).stat().st_size / 1e6:.0f} MB"
 
 
-def one_category() -> run_record.Ontology:
-    return run_record.read_categories(["car"], place="", count_tokens=lambda phrases: [1] * len(phrases), max_tokens=1)
-
-
-def write_units(folder: Path) -> None:
-    """All but the last hundred are done; they are links to one file."""
+def write_units(folder: Path, units: range) -> None:
+    """Their files: rows that were written once, under the ids and names of each unit's images."""
     output = open_output(OutputConfig(uri=str(folder)))
     storage, uri = output.storage, output.uri
-    rows = [
-        labels.ImageLabels(image_id=image.image_id, uri=image.uri, size_hw=(4, 6), orientation=1, sha256="0" * 64)
-        for image in output.plan.unit(0)
-    ]
-    labels.write_unit(storage, uri, 0, rows, labels.file_metadata(output.record.fingerprint, output.record.ontology))
-    for unit in range(1, output.plan.n_units - 100):
-        os.link(labels.unit_uri(uri, 0), labels.unit_uri(uri, unit))
+    metadata = labels.file_metadata(output.record.fingerprint, ONTOLOGY)
+    rng = np.random.default_rng(0)
+    rows = [row(rng, N_FOUND, output.record.rules) for _ in range(UNIT_SIZE)]
+    labels.write_unit(storage, f"{uri}/model", 0, rows, metadata)
+    model = labels.read_unit(storage, f"{uri}/model", 0)
+    (folder / labels.FOLDER).mkdir(exist_ok=True)
+    for unit in units:
+        images = output.plan.unit(unit)
+        ids, uris = [image.image_id for image in images], [image.uri for image in images]
+        if len(images) < UNIT_SIZE:
+            few = [replace(*one) for one in zip(rows, ids, uris, strict=False)]
+            labels.write_unit(storage, uri, unit, few, metadata)
+            continue
+        about = {**model.schema.metadata, b"autolabel.unit": str(unit).encode()}
+        table = model.set_column(0, model.field(0), pa.array(ids)).set_column(1, model.field(1), pa.array(uris))
+        pq.write_table(table.replace_schema_metadata(about), labels.unit_uri(uri, unit), compression="zstd")
+
+
+def replace(image: labels.ImageLabels, image_id: int, uri: str) -> labels.ImageLabels:
+    return dataclasses.replace(image, image_id=image_id, uri=uri)
 
 
 def decide(folder: Path, n_images: int) -> str:
     sealed = plan.Plan(open_storage(str(folder), {}), str(folder))
     missing = set(range(sealed.n_units)) - labels.done_units(open_storage(str(folder), {}), str(folder))
-    assert len(missing) == 100
+    assert len(missing) == N_MISSING
     assert len(sealed.unit(max(missing))) == n_images - (sealed.n_units - 1) * UNIT_SIZE
     return f"{len(missing)} of {sealed.n_units} units are missing"
 
 
 def ask(folder: Path, n_images: int) -> str:
-    from autolabel.status import status
-
     return str(status(compose_config("status", [f"output.uri='{folder}'"]))).splitlines()[0].split(": ")[1]
+
+
+def verify_all(folder: Path, n_images: int) -> str:
+    verdict = verify(compose_config("verify", [f"output.uri='{folder}'"]))
+    assert verdict.clean, str(verdict)
+    assert verdict.statuses.total() == n_images
+    return str(verdict)
+
+
+def export_coco(folder: Path, n_images: int) -> str:
+    told = export(compose_config("export", [f"output.uri='{folder}'"])).splitlines()
+    written = [path.stat().st_size for path in (folder / "coco").iterdir()]
+    assert sum(int(re.search(r"(\d+) images", line)[1]) for line in told if " images, " in line) == n_images
+    return f"{len(written)} files, {sum(written) / 1e9:.1f} GB"
 
 
 def peak_mb() -> int:
