@@ -4,8 +4,9 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -14,8 +15,11 @@ from autolabel.ontology import Ontology
 
 BAR_EVERY_S = 1.0
 LOG_EVERY_S = 10.0
+BAR_AFTER_S = 2.0
 
 log = logging.getLogger("autolabel")
+
+Result = TypeVar("Result")
 
 
 class Progress:
@@ -76,6 +80,11 @@ class Progress:
             f"{n_done} of {self._n_images} images, {rate:.{1 if rate >= 1 else 3}f} images/s, "
             f"{self.summary.n_instances} instances, {self.summary.images[Status.REJECTED]} rejected, {left} left"
         )
+
+
+def over_units(results: Iterable[Result], n_units: int) -> Iterator[Result]:
+    """The results, one of each unit, with a bar on a terminal where they take longer than a moment."""
+    yield from tqdm(results, total=n_units, unit="unit", delay=BAR_AFTER_S, leave=False, disable=None)
 
 
 def closing_text(summary: Summary, ontology: Ontology) -> str:

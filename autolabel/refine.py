@@ -19,7 +19,7 @@ from autolabel.ontology import Category, Ontology, read_categories
 from autolabel.output import LabelledOutput, finished_output
 from autolabel.parallel import IO_THREADS, in_processes, in_threads
 from autolabel.plan import PLAN_NAME
-from autolabel.progress import closing_text
+from autolabel.progress import closing_text, over_units
 from autolabel.prompts import prompt_entries
 from autolabel.run_record import RunRecord
 from autolabel.sources import full_uri
@@ -54,7 +54,8 @@ def refine(config: RefineConfig) -> str:
         done = labels.done_units(storage, refined.uri)
         missing = [unit for unit in range(source.plan.n_units) if unit not in done]
         earlier = in_threads(partial(labels.read_summary, storage, refined.uri), sorted(done), IO_THREADS)
-        for part in chain(earlier, in_processes(partial(refine_unit, work), missing, source, config.output)):
+        parts = in_processes(partial(refine_unit, work), missing, source, config.output)
+        for part in over_units(chain(earlier, parts), source.plan.n_units):
             held.check()
             summary.add(part)
     return f"{closing_text(summary, record.ontology)}\nlabels in {join(refined.uri, labels.FOLDER)}"

@@ -21,6 +21,7 @@ from autolabel.labels import Status
 from autolabel.mask_checks import doubtful, mask_problems
 from autolabel.output import LabelledOutput, open_output
 from autolabel.parallel import in_processes
+from autolabel.progress import over_units
 from autolabel.run_record import RunRecord
 
 SHOWN_PROBLEMS = 50
@@ -78,7 +79,8 @@ def verify(config: VerifyConfig) -> Verdict:
     verdict = Verdict()
     for unit in sorted(done - set(units)):
         verdict.add(f"{labels.unit_uri(output.uri, unit)}: the plan has no unit {unit}")
-    for part in in_processes(check_unit, [(unit, unit in done) for unit in units], output, config.output):
+    parts = in_processes(check_unit, [(unit, unit in done) for unit in units], output, config.output)
+    for part in over_units(parts, len(units)):
         verdict += part
     return verdict
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 import time
 from collections import Counter
 
@@ -10,7 +11,7 @@ import pytest
 from autolabel import progress
 from autolabel.labels import Summary
 from autolabel.ontology import Category, Ontology
-from autolabel.progress import Progress, closing_text
+from autolabel.progress import Progress, closing_text, over_units
 
 
 def done(n_labelled: int, n_rejected: int) -> Summary:
@@ -39,6 +40,18 @@ def test_log_lines_come_while_a_unit_is_in_hand(
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_pass_over_units_has_a_bar_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "BAR_AFTER_S", 0.0)
+    assert list(over_units(iter("abc"), 3)) == ["a", "b", "c"]
+    assert capfd.readouterr().err == ""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert list(over_units(iter("abc"), 3)) == ["a", "b", "c"]
+    assert "/3 [" in terminal.getvalue()
 
 
 def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

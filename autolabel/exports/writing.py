@@ -19,6 +19,7 @@ from autolabel.ontology import Ontology
 from autolabel.output import LabelledOutput
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.postprocess import Instance
+from autolabel.progress import over_units
 from autolabel.rle import Rle, run_lengths
 from autolabel.sources import full_uri
 from autolabel.storage import join
@@ -81,8 +82,8 @@ class Export:
 
     def tables(self, columns: Sequence[str], units: range | None = None) -> Iterator[pa.Table]:
         """The rows of each unit in order, a few units in memory at a time."""
-        read = partial(self._table, columns)
-        return in_threads(read, self.units if units is None else units, UNITS_AHEAD)
+        units = self.units if units is None else units
+        return over_units(in_threads(partial(self._table, columns), units, UNITS_AHEAD), len(units))
 
     def _table(self, columns: Sequence[str], unit: int) -> pa.Table:
         table = labels.read_unit(self.output.storage, self.output.uri, unit, columns)

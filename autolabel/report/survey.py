@@ -9,6 +9,7 @@ from autolabel.errors import BadInput
 from autolabel.labels import unit_uri
 from autolabel.output import LabelledOutput
 from autolabel.parallel import in_processes
+from autolabel.progress import over_units
 from autolabel.report.sample import Sampler, Strata, strata_of
 from autolabel.report.statistics import Statistics, statistics_of
 from autolabel.review import Doubted, ReviewQueue, doubted
@@ -39,7 +40,7 @@ def survey_output(output: LabelledOutput, config: OutputConfig, units: Sequence[
     n_categories = len(output.record.ontology.categories)
     statistics, sampler = Statistics.nothing(n_categories), Sampler(n_shown, n_categories)
     doubts: list[Doubted] = []
-    for part in in_processes(survey_unit, units, output, config):
+    for part in over_units(in_processes(survey_unit, units, output, config), len(units)):
         statistics += part.statistics
         doubts.append(part.doubted)
         sampler.add(part.strata)
