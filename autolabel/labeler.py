@@ -26,16 +26,19 @@ from autolabel.rows import finish, rejected
 from autolabel.run_record import RunRecord
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES, build
-from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.precision import PRECISIONS, multiply_in, narrow
 from autolabel.sam3.seeding import seed_weights
 from autolabel.segmenting import NO_ROOM, segment_batch
+from autolabel.stages import StageSeconds, timed
 from autolabel.storage import open_storage
 
 BATCHES_BEHIND = 4  # of which mask logits are kept until they are RLE
 GPU_SHARE = 0.7  # of the memory that the weights leave free; the rest is for what the estimates leave out
 CPU_MEMORY_MB = 200
 UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
+
+Finishing = Future[tuple[ImageLabels, float]]  # a row, and the seconds that it took
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +53,16 @@ class LabelJob:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitReport:
-    """What became of a unit, who did it, and where its seconds went: `waited_s` is the wait for images."""
+    """What became of a unit, who did it, and where its seconds went.
+
+    `stages` are nothing for a unit whose file was there already; `waited_s` is the wait for images.
+    """
 
     unit: int
     worker: str
     summary: Summary
     seconds: float
-    model_s: float
+    stages: StageSeconds
     waited_s: float
 
 
@@ -65,7 +71,7 @@ class Stopwatch:
     """Seconds of one unit, by what they were spent on."""
 
     started: float = field(default_factory=time.monotonic)
-    model_s: float = 0.0
+    stages: StageSeconds = StageSeconds()
     waited_s: float = 0.0
 
 
@@ -101,7 +107,8 @@ class Labeler:
             with Quarantine() if careful else nullcontext(self._decoding) as decoders:
                 rows = list(self._label(self._plan.unit(unit), watch, looked_at, decoders))
             self._plan.check_there()
-            write_unit(self._output, self._job.output_uri, unit, rows, self._metadata)
+            _, write_s = timed(write_unit, self._output, self._job.output_uri, unit, rows, self._metadata)
+            watch.stages += StageSeconds(write=write_s)
             summary = Summary.of(rows)
         else:  # a lost answer: an earlier attempt of this run has done it
             summary = read_summary(self._output, self._job.output_uri, unit)
@@ -111,7 +118,7 @@ class Labeler:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             summary=summary,
             seconds=seconds,
-            model_s=watch.model_s,
+            stages=watch.stages,
             waited_s=watch.waited_s,
         )
 
@@ -123,7 +130,7 @@ class Labeler:
         decoders: Executor,
     ) -> Iterator[ImageLabels]:
         """Rows in plan order."""
-        rows: dict[int, Future[ImageLabels] | ImageLabels] = {}
+        rows: dict[int, Finishing | ImageLabels] = {}
         batch: list[tuple[PlannedImage, LoadedImage]] = []
         for image, loaded in self._loaded(planned, watch, decoders):
             if isinstance(loaded, Rejection):
@@ -140,7 +147,10 @@ class Labeler:
             looked_at(len(batch))
         for image in planned:
             row = rows[image.image_id]
-            yield row.result() if isinstance(row, Future) else row
+            if isinstance(row, Future):
+                row, finish_s = row.result()
+                watch.stages += StageSeconds(finish=finish_s)
+            yield row
 
     def _loaded(
         self, planned: Sequence[PlannedImage], watch: Stopwatch, decoders: Executor
@@ -167,11 +177,13 @@ class Labeler:
             watch.waited_s += time.monotonic() - asked
             if item is None:
                 return
-            yield item
+            image, (loaded, stages) = item
+            watch.stages += stages
+            yield image, loaded
 
     def _segment(
         self, batch: Sequence[tuple[PlannedImage, LoadedImage]], watch: Stopwatch
-    ) -> dict[int, Future[ImageLabels] | ImageLabels]:
+    ) -> dict[int, Finishing | ImageLabels]:
         """One pass of the model over a batch; its masks are finished by threads."""
         record = self._job.record
         asked = [
@@ -183,8 +195,9 @@ class Labeler:
             for index, of_image in enumerate(asked)
         ]
         pixels = torch.stack([loaded.pixels for _, loaded in batch])
-        found_in = self._model.submit(self._timed, watch, pixels, pairs).result()
-        rows: dict[int, Future[ImageLabels] | ImageLabels] = {}
+        found_in, segment_s = self._model.submit(timed, segment_batch, self._engine, pixels, pairs).result()
+        watch.stages += StageSeconds(segment=segment_s)
+        rows: dict[int, Finishing | ImageLabels] = {}
         for (image, loaded), of_image, results in zip(batch, asked, found_in, strict=True):
             if results is None:
                 no_room = Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=loaded.frame.sha256)
@@ -192,18 +205,10 @@ class Labeler:
                 continue
             self._unfinished.acquire()  # the model waits here when the threads behind it fall back
             found = list(zip(of_image, results, strict=True))
-            row = self._finishing.submit(finish, image, loaded.frame, found, record.rules)
+            row = self._finishing.submit(timed, finish, image, loaded.frame, found, record.rules)
             row.add_done_callback(lambda _: self._unfinished.release())
             rows[image.image_id] = row
         return rows
-
-    def _timed(
-        self, watch: Stopwatch, pixels: torch.Tensor, pairs: Sequence[Sequence[Pair]]
-    ) -> list[list[PairResult] | None]:
-        began = time.monotonic()
-        results = segment_batch(self._engine, pixels, pairs)
-        watch.model_s += time.monotonic() - began
-        return results
 
 
 def load_engine(job: LabelJob) -> Engine:

@@ -18,6 +18,7 @@ from autolabel.config import LabelConfig
 from autolabel.errors import RejectCode, RejectedImage
 from autolabel.plan import PlannedImage
 from autolabel.sam3.preprocess import resize
+from autolabel.stages import StageSeconds, timed
 from autolabel.storage import ObjectChanged, Storage
 
 Item = TypeVar("Item")
@@ -82,21 +83,23 @@ def ahead(
 
 def load(
     image: PlannedImage, *, storage: Storage, decoders: Executor, config: LabelConfig, side_px: int
-) -> LoadedImage | Rejection:
-    """Fetch, decode and resize one image; what is wrong with the image itself becomes its rejection.
+) -> tuple[LoadedImage | Rejection, StageSeconds]:
+    """Fetch, decode and resize one image, with what that took; what is wrong with the image becomes its rejection.
 
     Many callers may wait for the storage at once. A decoded photo weighs ten times its file, so decoding has threads of
     its own, no more than there are cores: what they hold, and what their heaps keep, is all there is of it.
     """
-    sha256 = None
+    sha256, fetch_s, decode_s = None, 0.0, 0.0
+    loaded: LoadedImage | Rejection
     try:
-        data = fetch(image, storage)
+        data, fetch_s = timed(fetch, image, storage)
         sha256 = hashlib.sha256(data).hexdigest()
-        return decoders.submit(prepare, image, data, sha256, config=config, side_px=side_px).result()
+        loaded, decode_s = decoders.submit(timed, prepare, image, data, sha256, config=config, side_px=side_px).result()
     except RejectedImage as error:
-        return Rejection(code=error.code, detail=error.detail, sha256=sha256)
+        loaded = Rejection(code=error.code, detail=error.detail, sha256=sha256)
     except MemoryError:
-        return Rejection(code=RejectCode.DECODER_DIED, detail="decoding it took too much memory", sha256=sha256)
+        loaded = Rejection(code=RejectCode.DECODER_DIED, detail="decoding it took too much memory", sha256=sha256)
+    return loaded, StageSeconds(fetch=fetch_s, decode=decode_s)
 
 
 def prepare(image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfig, side_px: int) -> LoadedImage:

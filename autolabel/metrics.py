@@ -1,11 +1,13 @@
 """What a labelling actor tells Prometheus, by the exporter that Ray runs on every node; `k8s/grafana.json` shows it.
 
-Shares follow from rates: an actor's model was busy for rate(autolabel_model_seconds_total), and waited for images for
-rate(autolabel_wait_seconds_total).
+Shares follow from rates: an actor's model was busy for rate(autolabel_stage_seconds_total{stage="segment"}), and waited
+for images for rate(autolabel_wait_seconds_total). A stage's rate over that of autolabel_images_total is its seconds for
+an image.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -21,7 +23,11 @@ class Metrics:
         self._images = Counter("autolabel_images", "Images by the status that they ended in.", ("status",))
         self._instances = Counter("autolabel_instances", "Labels written.")
         self._rejected = Counter("autolabel_rejected", "Rejected images by reason.", ("code",))
-        self._model_s = Counter("autolabel_model_seconds", "Seconds in which the model was at work.")
+        self._stage_s = Counter(
+            "autolabel_stage_seconds",
+            "Seconds of threads by stage, summed over images: more than have passed where several were at work.",
+            ("stage",),
+        )
         self._wait_s = Counter("autolabel_wait_seconds", "Seconds in which the model waited for images.")
         self._unit_s = Histogram("autolabel_unit_seconds", "Seconds from a unit's first image to its file.", SECONDS)
         self._in_hand = Gauge("autolabel_units_in_hand", "Units begun and not done.")
@@ -44,11 +50,10 @@ class Metrics:
             self._images.inc(n, {"status": status})
         for code, n in report.summary.rejected_by.items():
             self._rejected.inc(n, {"code": code})
-        for counter, amount in (
-            (self._instances, report.summary.n_instances),
-            (self._model_s, report.model_s),
-            (self._wait_s, report.waited_s),
-        ):
+        for stage, seconds in asdict(report.stages).items():
+            if seconds > 0:
+                self._stage_s.inc(seconds, {"stage": stage})
+        for counter, amount in ((self._instances, report.summary.n_instances), (self._wait_s, report.waited_s)):
             if amount > 0:
                 counter.inc(amount)
         self._unit_s.observe(report.seconds)

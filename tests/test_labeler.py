@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -15,15 +16,17 @@ import pytest
 import torch
 from PIL import Image
 
+from autolabel import images, labels, plan, run_record
 from autolabel import labeler as labeler_module
-from autolabel import labels, plan, run_record
 from autolabel.composition import compose_config
 from autolabel.config import InputConfig, LabelConfig
 from autolabel.labeler import Labeler, LabelJob
 from autolabel.ontology import Category, Ontology
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sources import list_images
+from autolabel.stages import StageSeconds
 from autolabel.storage import Storage, open_storage
+from autolabel.storage.local import LocalStorage
 from tests.deadly import deadly_images, make_deadly
 from tests.scenes import write_scenes
 
@@ -131,6 +134,7 @@ def test_a_unit_that_is_there_is_left_alone(tmp_path: Path) -> None:
     again = one.label_unit(1)
     assert len(engine.asked) == n_asked
     assert again.summary == first.summary
+    assert again.stages == StageSeconds()
     assert first.summary.rejected_by == {"truncated": 1}
 
 
@@ -147,9 +151,34 @@ def test_in_quarantine_the_image_that_kills_is_rejected_and_the_others_are_as_ev
     report = labeler(job, FoundEverywhere()).label_unit(0, careful=True)
     rows = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
     assert report.summary.rejected_by == {"decoder_died": 1}
+    assert report.stages.decode > 0
     assert rows[1]["reject_detail"] == "its decoding ended the process"
     assert [rows[0], rows[2]] == [expected[0], expected[2]]
     assert len(deaths.read_text().splitlines()) == 1
+
+
+def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, _ = prepared(tmp_path, "batch.images=2")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # images wait for the decoder, which is no decoding
+
+    def slow(owner: object, name: str, seconds: float) -> None:
+        work = getattr(owner, name)
+
+        def slowly(*args: object, **kwargs: object) -> object:
+            time.sleep(seconds)
+            return work(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, slowly)
+
+    slow(LocalStorage, "read", 0.3)
+    slow(images, "decode", 0.35)
+    slow(FoundEverywhere, "segment", 0.6)
+    slow(labeler_module, "finish", 0.45)
+    slow(LocalStorage, "create_once", 1.5)
+    stages = labeler(job, FoundEverywhere()).label_unit(0).stages
+    slept = StageSeconds(fetch=3 * 0.3, decode=3 * 0.35, segment=2 * 0.6, finish=3 * 0.45, write=1.5)  # two batches
+    for stage, least in asdict(slept).items():
+        assert least <= asdict(stages)[stage] < 2 * least, (stage, stages)
 
 
 def test_the_next_unit_begins_before_the_last_one_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,8 @@ def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(
     path.write_bytes(next(iter(good_images().values())))
 
     def loaded_now(image: PlannedImage) -> LoadedImage | Rejection:
-        return load(image, storage=storage, decoders=pool, config=config, side_px=56)
+        loaded, _ = load(image, storage=storage, decoders=pool, config=config, side_px=56)
+        return loaded
 
     loaded = loaded_now(planned(storage, path))
     assert isinstance(loaded, LoadedImage)

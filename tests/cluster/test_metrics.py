@@ -55,15 +55,18 @@ def test_a_job_is_counted(tmp_path: Path) -> None:
         time.sleep(1)
     assert value_of(metrics, "autolabel_rejected_total", code="truncated") >= 1
     assert value_of(metrics, "autolabel_instances_total") > 0
-    assert value_of(metrics, "autolabel_model_seconds_total") > 0
+    for stage in ("fetch", "decode", "segment", "finish", "write"):
+        assert value_of(metrics, "autolabel_stage_seconds_total", stage=stage) > 0, stage
     assert value_of(metrics, "autolabel_unit_seconds_count") >= 2
     for name, label in re.findall(r"by \((?!le)(\w+)\) \(?(?:rate\()?ray_(\w+)", DASHBOARD.read_text()):
         assert re.search(rf'^ray_{label}\{{.*{name}="', metrics, re.MULTILINE), (name, label)
+    for name, label, value in re.findall(r'ray_(\w+)\{(\w+)=\\"(\w+)\\"', DASHBOARD.read_text()):
+        assert value_of(metrics, name, **{label: value}) > 0, (name, label, value)
 
 
 def test_the_dashboard_asks_for_what_there_is() -> None:
     written = Path(__file__).parents[2] / "autolabel" / "metrics.py"
-    names = set(re.findall(r'(Counter|Gauge|Histogram)\("(\w+)"', written.read_text()))
+    names = set(re.findall(r'(Counter|Gauge|Histogram)\(\s*"(\w+)"', written.read_text()))
     there = {f"ray_{name}{'_total' if kind == 'Counter' else ''}" for kind, name in names}
     panels = json.loads(DASHBOARD.read_text())["panels"]
     asked = set(re.findall(r"ray_autolabel_\w+", json.dumps(panels)))
