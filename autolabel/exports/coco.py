@@ -161,7 +161,8 @@ def images(export: Export, units: range) -> Iterator[dict[str, Any]]:
 
 
 def rejected_images(export: Export, units: range) -> Iterator[dict[str, Any]]:
-    for row in export.rows(["image_id", "uri", "status", "reject_code", "reject_detail"], units):
+    with_some = [unit for unit in units if export.summaries[unit].images[Status.REJECTED]]
+    for row in export.rows(["image_id", "uri", "status", "reject_code", "reject_detail"], with_some):
         if row["status"] == Status.REJECTED:
             name = export.output.file_name(row["uri"])
             code, detail = row["reject_code"], row["reject_detail"]

@@ -24,8 +24,6 @@ from autolabel.rle import Rle, run_lengths
 from autolabel.sources import full_uri
 from autolabel.storage import join
 
-UNITS_AHEAD = 4
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportImage:
@@ -80,10 +78,10 @@ class Export:
         n_rejected = self.summary.images[Status.REJECTED]
         return f"{n_rejected} rejected {'image' if n_rejected == 1 else 'images'} left out"
 
-    def tables(self, columns: Sequence[str], units: range | None = None) -> Iterator[pa.Table]:
-        """The rows of each unit in order, a few units in memory at a time."""
+    def tables(self, columns: Sequence[str], units: Sequence[int] | None = None) -> Iterator[pa.Table]:
+        """The rows of each unit in order, a few dozen units in memory at a time."""
         units = self.units if units is None else units
-        return over_units(in_threads(partial(self._table, columns), units, UNITS_AHEAD), len(units))
+        return over_units(in_threads(partial(self._table, columns), units, IO_THREADS), len(units))
 
     def _table(self, columns: Sequence[str], unit: int) -> pa.Table:
         table = labels.read_unit(self.output.storage, self.output.uri, unit, columns)
@@ -91,7 +89,7 @@ class Export:
             check_instances(table, self.output.record.ontology, labels.unit_uri(self.output.uri, unit))
         return table
 
-    def rows(self, columns: Sequence[str], units: range | None = None) -> Iterator[dict[str, Any]]:
+    def rows(self, columns: Sequence[str], units: Sequence[int] | None = None) -> Iterator[dict[str, Any]]:
         """Plain values of every row in order."""
         for table in self.tables(columns, units):
             yield from table.to_pylist()
