@@ -39,18 +39,22 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The environment is exactly the lock; `make lock` writes it anew from pyproject.toml.
+# The environment is exactly requirements.lock.
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Both locks anew from pyproject.toml; k8s/requirements.lock is the part of the other that running needs, for the image.
+COMPILE := .venv/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
+    --generate-hashes --no-emit-index-url --no-header --quiet
+
 lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --quiet uv
-	.venv/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
-	    --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	$(COMPILE) --extra dev --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --output-file k8s/requirements.lock
 
 clean:
 	rm -rf .venv build dist demo

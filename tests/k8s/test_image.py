@@ -1,4 +1,4 @@
-"""The image: one Ray in lock, image and manifests; and what the manifests expect to find in it."""
+"""The image: one Ray in locks, image and manifests; and what the manifests expect to find in it."""
 
 import re
 from pathlib import PurePosixPath
@@ -22,10 +22,10 @@ def only(pattern: str, text: str) -> str:
     return str(found)
 
 
-RAY = only(r"^ray==(\S+)", (REPOSITORY / "requirements.lock").read_text())
+RAY = only(r"^ray==(\S+)", "".join((folder / "requirements.lock").read_text() for folder in (REPOSITORY, K8S)))
 
 
-def test_the_image_has_the_ray_of_the_lock() -> None:
+def test_the_image_has_the_ray_of_the_locks() -> None:
     assert only(r"^ARG RAY_VERSION=(\S+)$", DOCKERFILE) == RAY
     assert only(r'"ray\[data,default\]==([^"]+)"', (REPOSITORY / "pyproject.toml").read_text()) == RAY
     assert only(r"--tag \S+:(\S+)", DOCKERFILE) == tag()
@@ -51,9 +51,11 @@ def test_the_environment_is_exactly_the_lock() -> None:
     project = (REPOSITORY / "pyproject.toml").read_text()
     assert only(r"^FROM python:([0-9.]+)-", DOCKERFILE) == only(r'^requires-python = ">=(.+)"$', project)
     installs = [step for line in instructions("RUN") for step in line.split("&&") if "pip install" in step]
-    assert len(installs) == 2
-    assert "--require-hashes" in installs[0]
-    assert "--no-deps" in installs[1]
+    image, build_backend, wheel = installs
+    assert "--require-hashes --requirement /requirements.lock" in image
+    assert "COPY k8s/requirements.lock /\n" in DOCKERFILE
+    assert "--require-hashes" in build_backend
+    assert "--no-deps" in wheel
 
 
 def test_the_user_is_the_one_that_the_pods_run_as() -> None:
