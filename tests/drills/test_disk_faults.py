@@ -46,6 +46,7 @@ class Disk:
         (self.folder / "ballast").unlink()
 
     def protect(self) -> None:
+        """Not by its mode, which means nothing to root."""
         mount("-o", "remount,ro,bind", str(self.folder))
 
     def allow(self) -> None:
@@ -201,35 +202,24 @@ def assert_as_far_as(place: str, output: Path) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_full_disk(
-    place: str, disk: Disk, photos: Path, labelled: Path, run: Run, ledger: Ledger, tmp_path: Path
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_a_disk_that_takes_no_writes(
+    fault: str, place: str, disk: Disk, photos: Path, labelled: Path, run: Run, ledger: Ledger, tmp_path: Path
 ) -> None:
     output = disk.folder / "labels-of-a-job"
-    code, told, detected_s = struck_command(place, output, run, disk.fill, labelled, tmp_path)
-    assert_told(code, told, errno.ENOSPC, output)
+    faults = {"full": (disk.fill, errno.ENOSPC, disk.empty), "read-only": (disk.protect, errno.EROFS, disk.allow)}
+    deed, error_number, mend = faults[fault]
+    code, told, detected_s = struck_command(place, output, run, deed, labelled, tmp_path)
+    assert_told(code, told, error_number, output)
     assert detected_s < SOON_S
     assert_nothing_torn(output)
     assert_as_far_as(place, output)
-    assert not list(output.rglob("*.tmp")), "a full disk is filled further"
-    disk.empty()
-    assert_completes(run, output, photos, f"disk full {place}", ledger, detected_s)
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_a_read_only_disk(
-    place: str, disk: Disk, photos: Path, labelled: Path, run: Run, ledger: Ledger, tmp_path: Path
-) -> None:
-    """Not by its mode, which means nothing to root."""
-    output = disk.folder / "labels-of-a-job"
-    code, told, detected_s = struck_command(place, output, run, disk.protect, labelled, tmp_path)
-    assert_told(code, told, errno.EROFS, output)
-    assert detected_s < SOON_S
-    assert_nothing_torn(output)
-    assert_as_far_as(place, output)
-    disk.allow()
-    for left in output.rglob("*.tmp"):  # could not be removed then
-        left.unlink()
-    assert_completes(run, output, photos, f"disk read-only {place}", ledger, detected_s)
+    left = list(output.rglob("*.tmp"))
+    assert not left or fault == "read-only", "a full disk is filled further"
+    mend()
+    for path in left:  # could not be removed then
+        path.unlink()
+    assert_completes(run, output, photos, f"disk {fault} {place}", ledger, detected_s)
 
 
 @pytest.fixture
