@@ -62,7 +62,7 @@ class UnitColumns:
     image_id: Ints  # (R,)
     uri: pa.StringArray  # (R,)
     size_hw: Ints  # (R, 2)
-    status: npt.NDArray[np.object_]  # (R,) values of labels.Status
+    status: npt.NDArray[np.object_]  # (R,) values of image_labels.Status
     reject_code: npt.NDArray[np.object_]  # (R,) None where it was not rejected
     asked: Asked
     instances: Found

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autolabel.labels import ImageLabels
+from autolabel.image_labels import ImageLabels
 from autolabel.postprocess import Instance, Rules, divide
 
 

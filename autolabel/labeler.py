@@ -18,7 +18,8 @@ import torch
 from autolabel.concepts import Concept, concepts
 from autolabel.config import LabelConfig
 from autolabel.errors import RejectCode
-from autolabel.labels import ImageLabels, Summary, file_metadata, read_summary, unit_uri, write_unit
+from autolabel.image_labels import ImageLabels
+from autolabel.labels import Summary, file_metadata, read_summary, unit_uri, write_unit
 from autolabel.loading import LoadedImage, Rejection, ahead, load
 from autolabel.plan import Plan, PlannedImage
 from autolabel.quarantine import Quarantine

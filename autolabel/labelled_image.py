@@ -12,8 +12,8 @@ from PIL import Image
 
 from autolabel import rle
 from autolabel.errors import BadInput, RejectedImage
+from autolabel.image_labels import ImageLabels, Status, image_labels
 from autolabel.labelled_pixels import labelled_pixels
-from autolabel.labels import ImageLabels, Status, image_labels
 from autolabel.postprocess import Instance
 from autolabel.run_record import RunRecord
 from autolabel.storage import Storage
@@ -104,7 +104,7 @@ class LabelledImage(ImageLabels):
 
 
 def labelled_image(row: dict[str, Any], source: Source) -> LabelledImage:
-    """A row of labels.SCHEMA that `read_unit` has checked."""
+    """A row of image_labels.SCHEMA that `read_unit` has checked."""
     image = image_labels(row)
 
     def named(instances: Sequence[Instance]) -> tuple[LabelledInstance, ...]:

@@ -24,7 +24,7 @@ class LabelledOutput:
     plan: Plan
 
     def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Every row of labels.SCHEMA in image_id order, a unit in memory at a time; every unit must be done."""
+        """Every row of image_labels.SCHEMA in image_id order, a unit in memory at a time; every unit must be done."""
         for unit in range(self.plan.n_units):
             yield from read_unit(self.storage, self.uri, unit, columns).to_pylist()
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from autolabel.labels import Status, Summary
+from autolabel.image_labels import Status
+from autolabel.labels import Summary
 from autolabel.ontology import Ontology
 
 BAR_EVERY_S = 1.0

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput
+from autolabel.image_labels import SCHEMA, Status
 from autolabel.labelled_image import LabelledImage, Source, labelled_image
-from autolabel.labels import SCHEMA, Status, done_units, read_unit
+from autolabel.labels import done_units, read_unit
 from autolabel.ontology import Category, did_you_mean
 from autolabel.output import open_output
 from autolabel.run_record import RunRecord

@@ -14,7 +14,8 @@ from autolabel import labels, lease, plan, run_record
 from autolabel.config import SAME, OutputConfig, RefineConfig
 from autolabel.decision import decide
 from autolabel.errors import BadInput
-from autolabel.labels import ImageLabels, Summary, file_metadata, image_labels, write_unit
+from autolabel.image_labels import ImageLabels, image_labels
+from autolabel.labels import Summary, file_metadata, write_unit
 from autolabel.ontology import Category, Ontology, read_categories
 from autolabel.output import LabelledOutput, finished_output
 from autolabel.parallel import IO_THREADS, in_processes, in_threads

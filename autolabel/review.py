@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from autolabel import doubts
 from autolabel.columns import Floats, Found, Ints, UnitColumns, places_of
 from autolabel.doubts import SAME_OBJECT_IOU, WEIGHTS
-from autolabel.labels import Status
+from autolabel.image_labels import Status
 from autolabel.postprocess import shared_area
 from autolabel.rle import pairwise_overlap
 from autolabel.run_record import RunRecord

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from autolabel.concepts import Concept
 from autolabel.decision import decide
-from autolabel.labels import ImageLabels, PromptResult
+from autolabel.image_labels import ImageLabels, PromptResult
 from autolabel.loading import Frame, Rejection
 from autolabel.plan import PlannedImage
 from autolabel.postprocess import Instance, Rules

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from autolabel import labels, lease
 from autolabel.config import StatusConfig
-from autolabel.labels import Status, Summary
+from autolabel.image_labels import Status
+from autolabel.labels import Summary
 from autolabel.lease import Run
 from autolabel.output import LabelledOutput, open_output
 from autolabel.parallel import IO_THREADS, in_threads

@@ -17,7 +17,7 @@ from autolabel import labels
 from autolabel.columns import found, numbers, whole
 from autolabel.config import VerifyConfig
 from autolabel.errors import BadInput, RejectCode
-from autolabel.labels import Status
+from autolabel.image_labels import Status
 from autolabel.mask_checks import doubtful, mask_problems
 from autolabel.output import LabelledOutput, open_output
 from autolabel.parallel import in_processes

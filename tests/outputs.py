@@ -13,7 +13,8 @@ from autolabel.config import OutputConfig
 from autolabel.demo.ground_truth import write_jpeg
 from autolabel.demo.scenes import Scene, draw_scene
 from autolabel.errors import RejectCode
-from autolabel.labels import ImageLabels, PromptResult, file_metadata, write_unit
+from autolabel.image_labels import ImageLabels, PromptResult
+from autolabel.labels import file_metadata, write_unit
 from autolabel.ontology import Category, Ontology
 from autolabel.output import LabelledOutput, open_output
 from autolabel.postprocess import Instance, divide

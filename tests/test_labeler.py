@@ -20,6 +20,7 @@ from autolabel import images, labels, plan, run_record
 from autolabel import labeler as labeler_module
 from autolabel.composition import compose_config
 from autolabel.config import InputConfig, LabelConfig
+from autolabel.image_labels import ImageLabels
 from autolabel.labeler import Labeler, LabelJob
 from autolabel.ontology import Category, Ontology
 from autolabel.sam3.engine import Engine, Pair, PairResult
@@ -211,7 +212,7 @@ def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: 
     engine, may_finish = FoundNowhere(), threading.Event()
     finish = labeler_module.finish
 
-    def held_up(*arguments: object) -> labels.ImageLabels:
+    def held_up(*arguments: object) -> ImageLabels:
         assert may_finish.wait(30)
         return finish(*arguments)  # type: ignore[arg-type]
 

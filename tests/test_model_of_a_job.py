@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 from autolabel import labels, lease, plan, run_record, storage
 from autolabel.config import LabelConfig, OutputConfig, VerifyConfig
 from autolabel.errors import Refused, RejectCode
-from autolabel.labels import ImageLabels, file_metadata, write_unit
+from autolabel.image_labels import ImageLabels, PromptResult
+from autolabel.labels import file_metadata, write_unit
 from autolabel.ontology import Category, Ontology
 from autolabel.plan import Plan
 from autolabel.sources import Listing
@@ -141,7 +142,7 @@ class Driver:
 def row(image_id: int, uri: str) -> ImageLabels:
     if image_id % 3 == 0:
         return ImageLabels(image_id=image_id, uri=uri, reject_code=RejectCode.EMPTY_FILE, reject_detail="0 bytes")
-    prompt = labels.PromptResult(category_id=1, phrase="car", presence=0.1, best_score=0.1, n_instances=0)
+    prompt = PromptResult(category_id=1, phrase="car", presence=0.1, best_score=0.1, n_instances=0)
     return ImageLabels(image_id=image_id, uri=uri, size_hw=(4, 4), orientation=1, sha256="0" * 64, prompts=(prompt,))
 
 

@@ -17,7 +17,8 @@ from pycocotools import mask as coco
 import autolabel
 from autolabel import Labels
 from autolabel.errors import BadInput, RejectCode, StorageError
-from autolabel.labels import Status, unit_uri
+from autolabel.image_labels import Status
+from autolabel.labels import unit_uri
 from autolabel.storage import open_storage
 from tests.conftest import S3
 from tests.outputs import UNIT_SIZE, labelled_scenes

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from autolabel.errors import RejectCode
-from autolabel.labels import SCHEMA, ImageLabels, PromptResult, file_metadata, open_unit, read_summary, write_unit
+from autolabel.image_labels import SCHEMA, ImageLabels, PromptResult
+from autolabel.labels import file_metadata, open_unit, read_summary, write_unit
 from autolabel.ontology import Category, Ontology
 from autolabel.postprocess import Instance
 from autolabel.rle import area, bbox_xywh, decode, encode

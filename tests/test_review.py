@@ -13,7 +13,8 @@ from autolabel.columns import read_columns
 from autolabel.composition import compose_config
 from autolabel.config import OutputConfig
 from autolabel.errors import RejectCode
-from autolabel.labels import ImageLabels, PromptResult, file_metadata, write_unit
+from autolabel.image_labels import ImageLabels, PromptResult
+from autolabel.labels import file_metadata, write_unit
 from autolabel.ontology import Category, Ontology
 from autolabel.output import LabelledOutput, open_output
 from autolabel.postprocess import Instance

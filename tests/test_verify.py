@@ -13,7 +13,8 @@ import pytest
 from autolabel import parallel, plan, run_record
 from autolabel.composition import compose_config
 from autolabel.errors import BadInput
-from autolabel.labels import SCHEMA, ImageLabels, file_metadata, unit_uri, write_unit
+from autolabel.image_labels import SCHEMA, ImageLabels
+from autolabel.labels import file_metadata, unit_uri, write_unit
 from autolabel.sources import Listing
 from autolabel.storage import Listed, open_storage
 from tests.jobs import run_verify

@@ -16,7 +16,8 @@ from autolabel.errors import BadInput
 from autolabel.evaluation.ground_truth import GroundTruth, is_integer, parsed, refuse
 from autolabel.evaluation.matching import CategoryMatch, ImageMatch
 from autolabel.evaluation.segmentations import read_mask
-from autolabel.labels import Status, done_units, instance, read_unit
+from autolabel.image_labels import Status, instance
+from autolabel.labels import done_units, read_unit
 from autolabel.ontology import Ontology, shown
 from autolabel.output import LabelledOutput
 from autolabel.postprocess import Instance, Rules, select

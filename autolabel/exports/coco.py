@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from autolabel.exports.writing import Export
-from autolabel.labels import Status
+from autolabel.image_labels import Status
 
 FILES = r"(annotations|results)(-\d+)?\.json|manifest\.json"
 ANNOTATIONS_PER_FILE = 1_000_000

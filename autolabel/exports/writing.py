@@ -11,10 +11,11 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from autolabel import labels
+from autolabel import image_labels, labels
 from autolabel.errors import BadInput
 from autolabel.exports.splits import Splits
-from autolabel.labels import Status, Summary
+from autolabel.image_labels import Status
+from autolabel.labels import Summary
 from autolabel.ontology import Ontology
 from autolabel.output import LabelledOutput
 from autolabel.parallel import IO_THREADS, in_threads
@@ -109,7 +110,7 @@ class Export:
                     uri=row["uri"],
                     name=self.output.file_name(row["uri"]),
                     size_hw=(row["height"], row["width"]),
-                    instances=tuple(labels.instance(record) for record in row["instances"]),
+                    instances=tuple(image_labels.instance(record) for record in row["instances"]),
                 )
                 for instance in image.instances:
                     with damage_told(image.image_id):

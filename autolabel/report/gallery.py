@@ -14,8 +14,9 @@ from PIL import Image
 
 from autolabel.drawing import DrawnInstance, color_of, draw
 from autolabel.errors import RejectCode, RejectedImage
+from autolabel.image_labels import Status
 from autolabel.labelled_pixels import labelled_pixels
-from autolabel.labels import Status, read_unit
+from autolabel.labels import read_unit
 from autolabel.output import LabelledOutput
 from autolabel.review import REASONS, ReviewQueue
 from autolabel.rle import Rle

@@ -16,7 +16,7 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from autolabel.drawing import color_of
-from autolabel.labels import Status
+from autolabel.image_labels import Status
 from autolabel.output import LabelledOutput
 from autolabel.report.evaluation import Evaluation
 from autolabel.report.gallery import Card

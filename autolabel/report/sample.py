@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autolabel.columns import Ints, UnitColumns, places_of
-from autolabel.labels import Status
+from autolabel.image_labels import Status
 from autolabel.run_record import RunRecord
 
 TOP_SHARE = 1 / 3  # of the gallery: the head of the review queue

@@ -6,7 +6,7 @@ import numpy as np
 
 from autolabel.columns import Floats, Ints, UnitColumns, places_of
 from autolabel.errors import RejectCode
-from autolabel.labels import Status
+from autolabel.image_labels import Status
 from autolabel.run_record import RunRecord
 
 SCORE_EDGES = np.linspace(0, 1, 51)

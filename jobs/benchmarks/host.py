@@ -27,8 +27,9 @@ from pycocotools import mask as coco
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional
 
+from autolabel.image_labels import ImageLabels, PromptResult, record
 from autolabel.images import decode
-from autolabel.labels import ImageLabels, PromptResult, record, write_unit
+from autolabel.labels import write_unit
 from autolabel.postprocess import Instance, Rules, select
 from autolabel.rle import Rle, area, bbox_xywh, encode
 from autolabel.sam3.masks import logits_to_rles

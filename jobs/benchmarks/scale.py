@@ -31,6 +31,7 @@ from autolabel import labels, plan, run_record
 from autolabel.composition import compose_config
 from autolabel.config import OutputConfig
 from autolabel.exports import export
+from autolabel.image_labels import ImageLabels
 from autolabel.output import open_output
 from autolabel.sources import Listing, list_files
 from autolabel.status import status
@@ -126,7 +127,7 @@ def write_units(folder: Path, units: range) -> None:
         pq.write_table(table.replace_schema_metadata(about), labels.unit_uri(uri, unit), compression="zstd")
 
 
-def replace(image: labels.ImageLabels, image_id: int, uri: str) -> labels.ImageLabels:
+def replace(image: ImageLabels, image_id: int, uri: str) -> ImageLabels:
     return dataclasses.replace(image, image_id=image_id, uri=uri)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from autolabel import plan, run_record
 from autolabel.composition import compose_config
-from autolabel.labels import ImageLabels, PromptResult, file_metadata, write_unit
+from autolabel.image_labels import ImageLabels, PromptResult
+from autolabel.labels import file_metadata, write_unit
 from autolabel.ontology import Category, Ontology
 from autolabel.postprocess import Instance, divide
 from autolabel.rle import area, bbox_xywh, encode
