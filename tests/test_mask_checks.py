@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from autolabel import labels
 from autolabel.columns import Found, found
+from autolabel.image_labels import INSTANCE
 from autolabel.mask_checks import doubtful, extent, extents, mask_problems
 from autolabel.rle import area, bbox_xywh, encode
 
@@ -45,7 +45,7 @@ def stored(mask: np.ndarray, fault: str, other: str) -> dict[str, Any]:
 
 
 def as_found(instances: list[dict[str, Any]]) -> Found:
-    return found(pa.array([instances], pa.list_(labels.INSTANCE)), 0)
+    return found(pa.array([instances], pa.list_(INSTANCE)), 0)
 
 
 seen: Counter[str] = Counter()
