@@ -146,8 +146,16 @@ def read_summary(storage: Storage, output_uri: str, unit: int) -> Summary:
         BadInput: the file is damaged, or not of this program.
     """
     uri = unit_uri(output_uri, unit)
-    metadata = parquet.read_footer(storage, uri).metadata or {}
+    return stated_summary(parquet.read_footer(storage, uri).metadata or {}, uri)
+
+
+def stated_summary(metadata: Mapping[bytes, bytes], place: str) -> Summary:
+    """The counts that a unit's file states.
+
+    Raises:
+        BadInput: there are none.
+    """
     try:
         return Summary.from_json(metadata[b"autolabel.summary"])
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise BadInput(f"{uri} was not written by autolabel: it has no counts of its rows") from error
+        raise BadInput(f"{place} was not written by autolabel: it has no counts of its rows") from error

@@ -4,9 +4,9 @@ Reads a unit at a time in each process, in constant memory, and changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from autolabel.columns import found, numbers, whole
 from autolabel.config import VerifyConfig
 from autolabel.errors import BadInput, RejectCode
 from autolabel.image_labels import Status
+from autolabel.labels import Summary
 from autolabel.mask_checks import doubtful, mask_problems
 from autolabel.output import LabelledOutput, open_output
 from autolabel.parallel import in_processes
@@ -113,6 +114,11 @@ def check_file(output: LabelledOutput, unit: int, expected: dict[int, str], verd
         verdict.add(f"{place}: its fingerprint is not that of run.json")
     if metadata.get(b"autolabel.categories") != orjson.dumps(record.settings["categories"]):
         verdict.add(f"{place}: its categories are not those of run.json")
+    try:
+        if labels.stated_summary(metadata, place) != summary_of(rows):
+            verdict.add(f"{place}: it states other counts than its rows have")
+    except BadInput as error:
+        verdict.add(str(error))
     seen: Counter[int] = Counter(row["image_id"] for row in rows)
     verdict.n_duplicated += sum(n - 1 for n in seen.values())
     for row, *doubted in zip(rows, *(doubtful_in(table, name, unit) for name in STORED), strict=True):
@@ -129,6 +135,17 @@ def check_file(output: LabelledOutput, unit: int, expected: dict[int, str], verd
             verdict.add(f"{place}: image {image_id}: {problem}")
     if without := set(expected) - {row["image_id"] for row in rows}:
         verdict.add(f"{place}: {len(without)} images of its unit have no row")
+
+
+def summary_of(rows: Sequence[dict[str, Any]]) -> Summary:
+    """As Summary.of, of plain values."""
+    categories = [[instance["category_id"] for instance in row["instances"]] for row in rows]
+    return Summary(
+        images=Counter(row["status"] for row in rows),
+        instances_of=Counter(chain.from_iterable(categories)),
+        images_with=Counter(chain.from_iterable(map(set, categories))),
+        rejected_by=Counter(row["reject_code"] for row in rows if row["reject_code"] is not None),
+    )
 
 
 def doubtful_in(table: pa.Table, name: str, unit: int) -> list[list[bool]]:

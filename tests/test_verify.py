@@ -120,6 +120,13 @@ def test_a_file_of_another_run_is_noticed(output: str) -> None:
     assert "categories are not those of run.json" in str(run_verify(output))
 
 
+def test_other_counts_than_those_of_the_rows_are_noticed(output: str) -> None:
+    rewrite(output, 1, lambda rows: None, summary='{"images":{},"instances_of":{},"images_with":{},"rejected_by":{}}')
+    assert "00000001.parquet: it states other counts than its rows have" in str(run_verify(output))
+    rewrite(output, 1, lambda rows: None, summary="{}")
+    assert "00000001.parquet was not written by autolabel: it has no counts" in str(run_verify(output))
+
+
 def test_another_schema_is_noticed(output: str) -> None:
     rewrite(output, 1, lambda rows: None, schema=SCHEMA.remove(SCHEMA.get_field_index("sha256")))
     verdict = run_verify(output)
@@ -145,7 +152,7 @@ def test_processes_say_what_one_process_says(output: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(parallel, "UNITS_WORTH_PROCESSES", 1)
     monkeypatch.setattr(parallel, "n_cores", lambda: 2)
     assert run_verify(output) == alone
-    assert (alone.n_images, alone.n_missing, alone.n_duplicated, alone.n_problems) == (5, 2, 1, 1)
+    assert (alone.n_images, alone.n_missing, alone.n_duplicated, alone.n_problems) == (5, 2, 1, 2)
 
 
 def test_an_output_that_is_none_is_told(tmp_path: Path, output: str) -> None:
