@@ -15,6 +15,7 @@ from autolabel.output import LabelledOutput, open_output
 IO_THREADS = 16  # small files; a storage's latency is what they wait for
 CPU_THREADS = os.cpu_count() or 1
 UNITS_WORTH_PROCESSES = 24  # fewer are done sooner than a process has started
+MOST_PROCESSES = 16  # of 200 MB and more each; a container's share of a large machine's cores is not told
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,10 +32,10 @@ def in_processes(
 ) -> Iterator[Result]:
     """`work(output, item)` of each item, which is a unit or says which, in order.
 
-    Where there are many, by a process for each core, each of which opens the output of `config` for itself; `work`,
-    items and results are then pickled.
+    Where there are many, by a process for each core, up to MOST_PROCESSES, each of which opens the output of `config`
+    for itself; `work`, items and results are then pickled.
     """
-    n = n_cores()
+    n = min(n_cores(), MOST_PROCESSES)
     if len(items) < UNITS_WORTH_PROCESSES or n == 1:
         yield from (work(output, item) for item in items)
         return
@@ -44,7 +45,7 @@ def in_processes(
 
 def n_cores() -> int:
     """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else CPU_THREADS
 
 
 def _in_order(
