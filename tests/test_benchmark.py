@@ -51,6 +51,17 @@ def test_an_export_is_measured_in_a_process_of_its_own() -> None:
         assert 50 < line["peak_mb"] < 700
 
 
+def test_bookkeeping_is_measured_step_by_step() -> None:
+    lines = benchmark("scale", "--images", "30000")
+    told = {line["step"]: line["told"] for line in lines}
+    assert list(told) == ["plan", "resume", "status", "verify", "export"]
+    assert told["resume"] == "100 of 118 units are missing"
+    assert told["status"].startswith("4608 of 30000 images")
+    assert told["verify"].startswith("30000 images: ")
+    assert told["verify"].endswith("0 missing, 0 duplicated")
+    assert all(50 < line["peak_mb"] < 700 for line in lines)
+
+
 def test_an_unknown_case_or_option_is_an_error() -> None:
     for arguments in (["nothing"], ["flops", "--images", "3"]):
         command = [sys.executable, str(JOBS / "benchmark.py"), *arguments]
