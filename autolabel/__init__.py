@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from autolabel.version import __version__
+
 if TYPE_CHECKING:
     from autolabel.reader import Labels
 
 __all__ = ["Labels", "__version__"]
-__version__ = "0.1.0"
 
 if not TYPE_CHECKING:  # type checkers would take it for a module with any attribute
 

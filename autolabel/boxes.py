@@ -7,7 +7,7 @@ is a problem.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autolabel.ontology import shown
+from autolabel.errors import shown
 
 BOX_FORMATS: dict[str, Callable[[float, float, float, float], tuple[float, float, float, float]]] = {
     "xywh": lambda x, y, w, h: (x, y, x + w, y + h),

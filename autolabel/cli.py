@@ -17,9 +17,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from autolabel.composition import conf_dir, explained, register_schemas, to_settings
+from autolabel.composition import conf_dir, register_schemas, to_settings
 from autolabel.config import COMMANDS
 from autolabel.errors import AutolabelError
+from autolabel.help_text import help_text
 from autolabel.interruption import interruptible
 from autolabel.overrides import expand_prompts
 from autolabel.redaction import redacted, redacted_override
@@ -205,27 +206,6 @@ def redacted_stdout() -> Iterator[None]:
         if printed.getvalue():
             settings = redacted(yaml.safe_load(printed.getvalue()))
             print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
-
-
-def help_text(command: str) -> str:
-    """Every key with its default and its sentence, and the choices of every group."""
-    lines = [f"usage: autolabel {command} [key=value ...]", ""]
-    for group in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
-        if command == "label":
-            lines.append(f"  {group.name}={'|'.join(sorted(file.stem for file in group.glob('*.yaml')))}")
-    if command == "label":
-        lines += ["  prompts=[person, red car]", "  prompts=FILE.yaml", ""]
-    for name, default, sentence in explained(COMMANDS[command]):
-        lines += [f"  {name}={shown(default)}", f"      {sentence}"]
-    return "\n".join(lines) + "\n"
-
-
-def shown(default: Any) -> str:
-    if default is None:
-        return "null"
-    if isinstance(default, bool):
-        return str(default).lower()
-    return f"[{','.join(map(str, default))}]" if isinstance(default, list) else str(default)
 
 
 if __name__ == "__main__":

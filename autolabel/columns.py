@@ -9,9 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from autolabel.errors import BadInput
-from autolabel.labels import read_unit
 from autolabel.rle import Rle
-from autolabel.storage import Storage
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -72,13 +70,13 @@ class UnitColumns:
         return len(self.image_id)
 
 
-def read_columns(storage: Storage, output_uri: str, unit: int) -> UnitColumns:
-    """The rows of a unit.
+def unit_columns(table: pa.Table, unit: int) -> UnitColumns:
+    """The rows of a unit, of which the table has COLUMNS.
 
     Raises:
-        BadInput: as `labels.read_unit`, or a box or a mask's size has too few numbers.
+        BadInput: a box or a mask's size has too few numbers.
     """
-    table = read_unit(storage, output_uri, unit, COLUMNS).combine_chunks()
+    table = table.combine_chunks()
     column = {name: whole(table[name]) for name in COLUMNS}
     prompts = column["prompts"]
     height, width = (numbers(column[name].fill_null(0)) for name in ("height", "width"))

@@ -12,8 +12,11 @@ Exceptions
 A bad image is data, not an error: its row says `rejected`, with one of the codes below.
 """
 
-from collections.abc import Iterable
+import difflib
+import reprlib
+from collections.abc import Collection, Iterable
 from enum import StrEnum
+from typing import Any
 
 
 class AutolabelError(Exception):
@@ -80,3 +83,16 @@ class RejectedImage(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: short, whatever its size or depth."""
+    quoting = reprlib.Repr()
+    quoting.maxlevel, quoting.maxstring = 2, 60
+    return quoting.repr(value)
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """` (did you mean 'car'?)`, or nothing if no known name is close."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -13,8 +13,8 @@ from typing import Any
 from autolabel.boxes import box_cxcywh
 from autolabel.concepts import Exemplar, ImageExemplars
 from autolabel.config import ExemplarsConfig
-from autolabel.errors import BadInput, RejectedImage
-from autolabel.ontology import Category, Ontology, did_you_mean, normalized, shown
+from autolabel.errors import BadInput, RejectedImage, did_you_mean, shown
+from autolabel.ontology import Category, Ontology, normalized
 
 
 def read_coco(

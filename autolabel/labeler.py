@@ -15,56 +15,26 @@ from dataclasses import dataclass, field
 
 import torch
 
-from autolabel.concepts import Concept, concepts
-from autolabel.config import LabelConfig
+from autolabel.concepts import concepts
 from autolabel.errors import RejectCode
 from autolabel.image_labels import ImageLabels
-from autolabel.labels import Summary, file_metadata, read_summary, unit_uri, write_unit
+from autolabel.labels import file_metadata, read_summary, unit_uri, write_unit
 from autolabel.loading import LoadedImage, Rejection, ahead, load
+from autolabel.messages import LabelJob, UnitReport
 from autolabel.plan import Plan, PlannedImage
 from autolabel.quarantine import Quarantine
 from autolabel.rows import finish, rejected
-from autolabel.run_record import RunRecord
-from autolabel.sam3 import checkpoint
-from autolabel.sam3.architecture import ARCHITECTURES, build
-from autolabel.sam3.engine import Engine, Pair
-from autolabel.sam3.precision import PRECISIONS, multiply_in, narrow
-from autolabel.sam3.seeding import seed_weights
-from autolabel.segmenting import NO_ROOM, segment_batch
+from autolabel.sam3.architecture import ARCHITECTURES
+from autolabel.sam3.engine import Engine
+from autolabel.segmenting import NO_ROOM, pair, segment_batch
 from autolabel.stages import StageSeconds, timed
 from autolabel.storage import open_storage
+from autolabel.summary import Summary
 
 BATCHES_BEHIND = 4  # of which mask logits are kept until they are RLE
-GPU_SHARE = 0.7  # of the memory that the weights leave free; the rest is for what the estimates leave out
-CPU_MEMORY_MB = 200
 UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
 
 Finishing = Future[tuple[ImageLabels, float]]  # a row, and the seconds that it took
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelJob:
-    """All that a labelling actor is told."""
-
-    config: LabelConfig
-    output_uri: str
-    record: RunRecord
-    checkpoint_sha256: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitReport:
-    """What became of a unit, who did it, and where its seconds went.
-
-    `stages` are nothing for a unit whose file was there already; `waited_s` is the wait for images.
-    """
-
-    unit: int
-    worker: str
-    summary: Summary
-    seconds: float
-    stages: StageSeconds
-    waited_s: float
 
 
 @dataclass
@@ -210,40 +180,3 @@ class Labeler:
             row.add_done_callback(lambda _: self._unfinished.release())
             rows[image.image_id] = row
         return rows
-
-
-def load_engine(job: LabelJob) -> Engine:
-    """The model of a job on this process's device.
-
-    Raises:
-        CheckpointError: the weights cannot be had, or are not the ones the job was started with.
-    """
-    config = job.config.model
-    architecture = ARCHITECTURES[config.architecture]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.checkpoint is None:
-        assert config.seed is not None, "validated with the settings"
-        model = build(architecture, device=device)
-        seed_weights(model, config.seed)
-    else:
-        found = checkpoint.fetch(
-            config.checkpoint, storage_options=config.storage_options, sha256=job.checkpoint_sha256
-        )
-        model = checkpoint.load(found.path, architecture, device=device)
-    narrow(model, PRECISIONS[config.precision])
-    multiply_in(PRECISIONS[config.precision])
-    memory_mb = job.config.batch.memory_mb
-    if memory_mb is None:
-        memory_mb = int(torch.cuda.mem_get_info()[0] * GPU_SHARE / 1e6) if device.type == "cuda" else CPU_MEMORY_MB
-    return Engine(model, architecture, device=device, memory_mb=memory_mb, compiled=config.compile)
-
-
-def pair(index: int, concept: Concept, threshold: float) -> Pair:
-    """A concept as the engine takes it."""
-    return Pair(
-        image=index,
-        text=concept.phrase,
-        boxes_cxcywh=tuple(exemplar.box_cxcywh for exemplar in concept.exemplars),
-        positive=tuple(exemplar.positive for exemplar in concept.exemplars),
-        threshold=threshold,
-    )

@@ -12,9 +12,9 @@ from PIL import Image
 
 from autolabel import rle
 from autolabel.errors import BadInput, RejectedImage
-from autolabel.image_labels import ImageLabels, Status, image_labels
+from autolabel.image_labels import ImageLabels, Instance, Status
+from autolabel.label_schema import image_labels
 from autolabel.labelled_pixels import labelled_pixels
-from autolabel.postprocess import Instance
 from autolabel.run_record import RunRecord
 from autolabel.storage import Storage
 

@@ -5,78 +5,23 @@ name, so at every moment the folder is readable, without gaps inside a unit and 
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autolabel import parquet
+from autolabel.columns import COLUMNS, UnitColumns, unit_columns
 from autolabel.errors import BadInput
-from autolabel.image_labels import MAY_BE_NULL, SCHEMA, ImageLabels, Status, record
+from autolabel.image_labels import ImageLabels
+from autolabel.label_schema import MAY_BE_NULL, SCHEMA, record
 from autolabel.ontology import Ontology
-from autolabel.storage import Storage, join
+from autolabel.storage import Storage
+from autolabel.storage.uris import join
+from autolabel.summary import Summary
 
 FOLDER = "labels"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """Counts over some images: of each status, of instances by category, of rejections by code."""
-
-    images: Counter[str] = field(default_factory=Counter)
-    instances_of: Counter[int] = field(default_factory=Counter)
-    images_with: Counter[int] = field(default_factory=Counter)
-    rejected_by: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def of(cls, rows: Sequence[ImageLabels]) -> "Summary":
-        return cls(
-            images=Counter(str(row.status) for row in rows),
-            instances_of=Counter(instance.category_id for row in rows for instance in row.instances),
-            images_with=Counter(category for row in rows for category in {i.category_id for i in row.instances}),
-            rejected_by=Counter(str(row.reject_code) for row in rows if row.reject_code is not None),
-        )
-
-    def add(self, other: "Summary") -> None:
-        self.images.update(other.images)
-        self.instances_of.update(other.instances_of)
-        self.images_with.update(other.images_with)
-        self.rejected_by.update(other.rejected_by)
-
-    @property
-    def n_images(self) -> int:
-        return self.images.total()
-
-    @property
-    def n_readable(self) -> int:
-        return self.n_images - self.images[Status.REJECTED]
-
-    @property
-    def n_instances(self) -> int:
-        return self.instances_of.total()
-
-    def to_json(self) -> bytes:
-        return orjson.dumps(
-            {
-                "images": self.images,
-                "instances_of": {str(k): n for k, n in self.instances_of.items()},
-                "images_with": {str(k): n for k, n in self.images_with.items()},
-                "rejected_by": self.rejected_by,
-            }
-        )
-
-    @classmethod
-    def from_json(cls, data: bytes) -> "Summary":
-        counts = orjson.loads(data)
-        return cls(
-            images=Counter(counts["images"]),
-            instances_of=Counter({int(k): n for k, n in counts["instances_of"].items()}),
-            images_with=Counter({int(k): n for k, n in counts["images_with"].items()}),
-            rejected_by=Counter(counts["rejected_by"]),
-        )
 
 
 def unit_uri(output_uri: str, unit: int) -> str:
@@ -159,3 +104,12 @@ def stated_summary(metadata: Mapping[bytes, bytes], place: str) -> Summary:
         return Summary.from_json(metadata[b"autolabel.summary"])
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{place} was not written by autolabel: it has no counts of its rows") from error
+
+
+def read_columns(storage: Storage, output_uri: str, unit: int) -> UnitColumns:
+    """The rows of a unit as flat arrays.
+
+    Raises:
+        BadInput: as `read_unit`, or a box or a mask's size has too few numbers.
+    """
+    return unit_columns(read_unit(storage, output_uri, unit, COLUMNS), unit)

@@ -27,7 +27,8 @@ import orjson
 import psutil
 
 from autolabel.errors import BadInput, JobFailed, Refused, StorageError
-from autolabel.storage import Storage, join
+from autolabel.storage import Storage
+from autolabel.storage.uris import join
 
 FOLDER = "runs"
 RENEW_S = 10.0

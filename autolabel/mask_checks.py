@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from autolabel.columns import Found, Ints
-from autolabel.parts import run_lengths_of, within
 from autolabel.rle import LONGEST_RUN, Rle, from_runs, run_lengths
+from autolabel.runs import run_lengths_of, within
 
 Bools = npt.NDArray[np.bool_]
 

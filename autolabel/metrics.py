@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from autolabel.labeler import UnitReport
+from autolabel.messages import UnitReport
 
 SECONDS = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]
 

@@ -10,8 +10,8 @@ from autolabel.errors import BadInput
 from autolabel.labels import done_units, read_unit
 from autolabel.plan import Plan
 from autolabel.run_record import RunRecord
-from autolabel.sources import absolute
-from autolabel.storage import Storage, join, open_storage
+from autolabel.storage import Storage, open_storage
+from autolabel.storage.uris import absolute, join
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,36 +5,41 @@ it creates once makes the repetition harmless. Image bytes never enter the objec
 two units in hand each (measured against fetch tasks ahead of the actors: see jobs/README.md).
 """
 
-import _thread
 import logging
 import pickle
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, cast
 
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import DataContext
 from ray.exceptions import GetTimeoutError, RayError
 
-from autolabel.config import ClusterConfig
-from autolabel.errors import AutolabelError, BadInput, JobFailed, StorageError
-from autolabel.interruption import keeping_sigterm
-from autolabel.labeler import Labeler, LabelJob, UnitReport, load_engine
+from autolabel.cluster import actor_pool
+from autolabel.errors import AutolabelError, JobFailed, StorageError
+from autolabel.labeler import Labeler
+from autolabel.messages import LabelJob, UnitReport
 from autolabel.metrics import Metrics
+from autolabel.model import load_engine
 from autolabel.sam3.engine import Engine
 from autolabel.tally import ANSWER_S, Paced, Tally
 
-LOOK_EVERY_S = 10.0
-INTERRUPT_AGAIN_S = 20.0  # longer than an orderly end takes
-UNITS_IN_HAND = 2  # one in the model, one being fetched or written
 NEVER = -1.0  # the share of an actor pool that is at work
 LIVES = 5  # attempts at a unit that may end their process: machines are taken away, but not five times from one unit
 
 log = logging.getLogger("autolabel")
+
+
+def load_job_engine(job: LabelJob) -> Engine:
+    """The model of a job on this process's device.
+
+    Raises:
+        CheckpointError: see model.load_engine.
+    """
+    return load_engine(job.config.model, memory_mb=job.config.batch.memory_mb, sha256=job.checkpoint_sha256)
 
 
 class UnitActor:
@@ -84,61 +89,8 @@ class UnitActor:
             return 0
 
 
-@contextmanager
-def watched(tally: Tally, timeout_s: float) -> Iterator[None]:
-    """End the block if for `timeout_s` no image leaves a model and no unit begins or ends: something is stuck.
-
-    Only in the main thread, which alone can be interrupted.
-
-    Raises:
-        JobFailed: with the units that were in hand.
-    """
-    ended, stalled = threading.Event(), []
-
-    def look() -> None:
-        while not ended.wait(min(LOOK_EVERY_S, timeout_s / 4)):
-            seconds, units = tally.standstill()
-            if seconds > timeout_s:
-                stalled.append(f"nothing has happened for {seconds:.0f} s; units in hand: {units or 'none'}")
-                _thread.interrupt_main()
-                while not ended.wait(INTERRUPT_AGAIN_S):  # an exception that meets a destructor is lost there
-                    _thread.interrupt_main()
-                return
-
-    if threading.current_thread() is threading.main_thread():
-        threading.Thread(target=look, name="watch", daemon=True).start()
-    try:
-        yield
-    except KeyboardInterrupt:
-        if stalled:
-            raise JobFailed(stalled[0]) from None
-        raise
-    finally:
-        ended.set()
-
-
-@contextmanager
-def connected(cluster: ClusterConfig) -> Iterator[None]:
-    """Join the cluster that `address`, RAY_ADDRESS or `ray start` names, or start one on this machine.
-
-    A Ray that the caller has connected to is used, and left connected.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        with keeping_sigterm():
-            ray.init(address=cluster.address, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError) as error:
-        raise BadInput(f"cluster.address: {cluster.address}: {error}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def label_units(
-    job: LabelJob, units: Sequence[int], tally: Tally, *, load: Callable[[LabelJob], Engine] = load_engine
+    job: LabelJob, units: Sequence[int], tally: Tally, *, load: Callable[[LabelJob], Engine] = load_job_engine
 ) -> Generator[UnitReport, None, None]:
     """Label units on the connected cluster; a report each, in the order they are done.
 
@@ -178,49 +130,3 @@ def label_units(
         raise JobFailed(f"{type(error).__name__}: {error}") from error
     finally:
         tally.end_actors()
-
-
-def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
-    """How many actors of what size, from the settings and what the cluster has now.
-
-    They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever. Those
-    that fit now begin, `min_actors` at least; the others come as the cluster grows.
-    """
-    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
-    n_cpus = sum(node.get("CPU", 0.0) for node in nodes)
-    gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)
-    most = cluster.max_actors if cluster.max_actors is not None else (int(n_gpus // gpus) if gpus and n_gpus else 1)
-    most = max(cluster.min_actors, min(most, n_units))
-    if cluster.cpus_per_actor is not None:
-        cpus = cluster.cpus_per_actor
-        if cluster.min_actors * cpus > n_cpus - 1:
-            log.warning(
-                "cluster: %d actors of %g CPUs leave none of the %g free that are up", cluster.min_actors, cpus, n_cpus
-            )
-    else:
-        largest = max(node.get("CPU", 0.0) for node in nodes)  # an actor lives on one node
-        cpus = max(0.0, min(1.0 if gpus else largest, (n_cpus - 1) / most))
-        cpus = cpus if cpus < 1 else float(int(cpus))
-    fit = sum(fitting(node, gpus=gpus, cpus=cpus, most=most) for node in nodes)
-    if fit < cluster.min_actors:
-        need = f"{cluster.min_actors} actors of {gpus:g} GPUs and {cpus:g} CPUs"
-        log.info("waiting up to %g s for %s; %d fit now", cluster.start_timeout_s, need, fit)
-    return {
-        "compute": ActorPoolStrategy(
-            min_size=cluster.min_actors,
-            max_size=most,
-            initial_size=max(cluster.min_actors, min(most, fit)),  # without it, actors are added one by one
-            max_tasks_in_flight_per_actor=2 * UNITS_IN_HAND,
-            max_concurrent_calls_per_actor=UNITS_IN_HAND,
-            enable_true_multi_threading=True,  # without it, Ray runs the calls of an actor one after the other
-        ),
-        "num_gpus": gpus,
-        "num_cpus": cpus,
-    }
-
-
-def fitting(node: dict[str, float], *, gpus: float, cpus: float, most: int) -> int:
-    """How many actors a node has room for, `most` at most."""
-    rooms = [node.get(resource, 0.0) // each for resource, each in (("GPU", gpus), ("CPU", cpus)) if each]
-    return int(min([most, *rooms]))

@@ -17,7 +17,8 @@ from autolabel import parquet
 from autolabel.concepts import Exemplar, ImageExemplars
 from autolabel.errors import BadInput, StorageError
 from autolabel.sources import Listing
-from autolabel.storage import Storage, join
+from autolabel.storage import Storage
+from autolabel.storage.uris import join
 
 PLAN_NAME = "plan.parquet"
 UNITS_PER_ROW_GROUP = 64  # a unit is read without the whole plan, and the footer of a ten-million-row plan stays small

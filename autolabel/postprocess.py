@@ -7,27 +7,15 @@ they were asked, then the model's queries), so that the result is the same on ev
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from autolabel.rle import Rle, pairwise_overlap
+from autolabel.image_labels import ImageLabels, Instance
+from autolabel.rle import pairwise_overlap
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instance:
-    """One object of one category. `phrase` is the one that found it, None where exemplars alone did."""
-
-    category_id: int
-    phrase: str | None
-    score: float
-    presence: float
-    rle: Rle
-    area_px: int
-    bbox_xywh: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +89,11 @@ def cap(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
         if seen[instance.category_id] <= rules.max_instances_of.get(instance.category_id, len(ranked)):
             kept.append(instance)
     return kept[: rules.max_instances]
+
+
+def decide(image: ImageLabels, found: Sequence[Instance], rules: Rules) -> ImageLabels:
+    """The row of an image in which `found` are divided into instances and candidates."""
+    kept, others = divide(found, rules)
+    n_of = Counter((instance.category_id, instance.phrase) for instance in kept)
+    prompts = tuple(replace(p, n_instances=n_of[p.category_id, p.phrase]) for p in image.prompts)
+    return replace(image, prompts=prompts, instances=tuple(kept), candidates=tuple(others))

@@ -4,19 +4,17 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from autolabel.image_labels import Status
-from autolabel.labels import Summary
-from autolabel.ontology import Ontology
+from autolabel.summary import Summary
 
 BAR_EVERY_S = 1.0
 LOG_EVERY_S = 10.0
-BAR_AFTER_S = 2.0
 
 log = logging.getLogger("autolabel")
 
@@ -81,21 +79,3 @@ class Progress:
             f"{n_done} of {self._n_images} images, {rate:.{1 if rate >= 1 else 3}f} images/s, "
             f"{self.summary.n_instances} instances, {self.summary.images[Status.REJECTED]} rejected, {left} left"
         )
-
-
-def over_units(results: Iterable[Result], n_units: int) -> Iterator[Result]:
-    """The results, one of each unit, with a bar on a terminal where they take longer than a moment."""
-    yield from tqdm(results, total=n_units, unit="unit", delay=BAR_AFTER_S, leave=False, disable=None)
-
-
-def closing_text(summary: Summary, ontology: Ontology) -> str:
-    """The table at the end of a job: by category, then by reject code."""
-    counts = ", ".join(f"{summary.images[status]} {status}" for status in Status)
-    lines = [f"{summary.n_images} images: {counts}; {summary.n_instances} instances"]
-    width = max(len(category.name) for category in ontology.categories)
-    for category in ontology.categories:
-        n, on = summary.instances_of[category.id], summary.images_with[category.id]
-        lines.append(f"  {category.name:<{width}}  {n} instances on {on} images")
-    for code, n in summary.rejected_by.most_common():
-        lines.append(f"  rejected, {code}: {n}")
-    return "\n".join(lines)

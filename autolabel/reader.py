@@ -5,96 +5,27 @@ Lazy throughout: an output of ten million images opens at once, iteration holds 
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from autolabel.config import OutputConfig
-from autolabel.errors import BadInput
-from autolabel.image_labels import SCHEMA, Status
+from autolabel.errors import BadInput, did_you_mean
+from autolabel.filters import Selection
+from autolabel.image_labels import Status
+from autolabel.label_schema import SCHEMA
 from autolabel.labelled_image import LabelledImage, Source, labelled_image
 from autolabel.labels import done_units, read_unit
-from autolabel.ontology import Category, did_you_mean
+from autolabel.ontology import Category
 from autolabel.output import open_output
 from autolabel.run_record import RunRecord
-from autolabel.sources import full_uri
-from autolabel.storage import Storage, open_storage, scheme_of
+from autolabel.storage import Storage, open_storage
+from autolabel.storage.uris import full_uri, scheme_of
+from autolabel.tables import IMAGES, INSTANCES, OF_AN_IMAGE, OF_AN_INSTANCE, flat, leaves, one_batch
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OF_AN_IMAGE = ("image_id", "uri", "width", "height", "status", "reject_code", "reject_detail")
-IMAGES = pa.schema([SCHEMA.field(name) for name in OF_AN_IMAGE])
-
-OF_AN_INSTANCE = ("category_id", "score", "presence", "phrase", "bbox", "area")  # without its mask
-BOX_SIDES = ("box_left", "box_top", "box_width", "box_height")
-INSTANCES = pa.schema(
-    [
-        ("image_id", pa.int64()),
-        ("uri", pa.string()),
-        ("category_id", pa.int64()),
-        ("category", pa.string()),
-        ("phrase", pa.string()),
-        ("score", pa.float32()),
-        ("presence", pa.float32()),
-        *((side, pa.float64()) for side in BOX_SIDES),
-        ("area", pa.int64()),
-    ]
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which images, and which of their instances; None selects any."""
-
-    statuses: frozenset[str] | None = None
-    category_ids: frozenset[int] | None = None
-    min_score: float | None = None
-
-    @property
-    def of_instances(self) -> bool:
-        return self.category_ids is not None or self.min_score is not None
-
-    def __and__(self, other: "Selection") -> "Selection":
-        scores = [score for score in (self.min_score, other.min_score) if score is not None]
-        return Selection(
-            statuses=both(self.statuses, other.statuses),
-            category_ids=both(self.category_ids, other.category_ids),
-            min_score=max(scores, default=None),
-        )
-
-    def columns(self, wanted: Sequence[str]) -> list[str]:
-        """What must be read to give these columns of the selected rows."""
-        needed = ["status"] if self.statuses is not None else []
-        needed += leaves("instances", ("category_id", "score")) if self.of_instances else []
-        whole = {name.partition(".")[0] for name in wanted if "." not in name}
-        return list(dict.fromkeys([*wanted, *(name for name in needed if name.partition(".")[0] not in whole)]))
-
-    def of(self, table: pa.Table) -> pa.Table:
-        """The selected rows of a unit, with the selected instances and candidates."""
-        if self.statuses is not None:
-            table = table.filter(pc.is_in(table["status"], pa.array(sorted(self.statuses), pa.string())))
-        if not self.of_instances:
-            return table
-        for name in ("instances", "candidates"):
-            if name in table.column_names:
-                lists = table[name].combine_chunks()
-                table = table.set_column(table.column_names.index(name), name, self._narrowed(lists))
-        return table.filter(pc.greater(pc.list_value_length(table["instances"]), 0))
-
-    def _narrowed(self, lists: pa.ListArray) -> pa.ListArray:
-        cells = lists.flatten()
-        keep = np.ones(len(cells), bool)
-        if self.category_ids is not None:
-            keep &= np.isin(pc.struct_field(cells, "category_id"), list(self.category_ids))
-        if self.min_score is not None:  # in the precision they are stored in: what is printed can be asked for
-            keep &= pc.struct_field(cells, "score").to_numpy() >= np.float32(self.min_score)
-        n_kept_before = np.concatenate(([0], np.cumsum(keep)))
-        offsets = lists.offsets.to_numpy() - lists.offsets[0].as_py()
-        return pa.ListArray.from_arrays(pa.array(n_kept_before[offsets], pa.int32()), cells.filter(pa.array(keep)))
 
 
 class Labels:
@@ -245,28 +176,6 @@ class Labels:
             yield self._selection.of(read_unit(self._output.storage, self._output.uri, unit, needed))
 
 
-def flat(table: pa.Table, name: str, categories: Sequence[Category]) -> pa.RecordBatch:
-    """The instances in the column `name`, a row of INSTANCES each."""
-    lists = table[name].combine_chunks()
-    cells, of_row = lists.flatten(), pc.list_parent_indices(lists)
-    column = {field: pc.struct_field(cells, field) for field in OF_AN_INSTANCE}
-    column |= {side: pc.list_element(column["bbox"], index) for index, side in enumerate(BOX_SIDES)}
-    column |= {field: table[field].combine_chunks().take(of_row) for field in ("image_id", "uri")}
-    place = pc.index_in(column["category_id"], pa.array([category.id for category in categories], pa.int64()))
-    column["category"] = pa.array([category.name for category in categories]).take(place)
-    return pa.record_batch([column[field.name] for field in INSTANCES], schema=INSTANCES)
-
-
-def one_batch(table: pa.Table) -> pa.RecordBatch:
-    columns = [column.combine_chunks() for column in table.columns]
-    return pa.record_batch(columns, schema=IMAGES)
-
-
-def leaves(name: str, fields: Sequence[str]) -> list[str]:
-    """Parquet's names of fields of the structs in a list: the others are not decoded."""
-    return [f"{name}.list.element.{field}" for field in fields]
-
-
 def storage_by_scheme(options_of: Callable[[str], dict[str, Any]]) -> Callable[[str], Storage]:
     """From the URI of an image to its storage, opened once for each scheme."""
     opened: dict[str, Storage] = {}
@@ -278,7 +187,3 @@ def storage_by_scheme(options_of: Callable[[str], dict[str, Any]]) -> Callable[[
         return opened[scheme]
 
     return storage_of
-
-
-def both(a: frozenset[Any] | None, b: frozenset[Any] | None) -> frozenset[Any] | None:
-    return b if a is None else a if b is None else a & b

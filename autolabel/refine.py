@@ -11,20 +11,22 @@ from itertools import chain
 from typing import Any
 
 from autolabel import labels, lease, plan, run_record
+from autolabel.categories import prompt_entries, read_categories
 from autolabel.config import SAME, OutputConfig, RefineConfig
-from autolabel.decision import decide
 from autolabel.errors import BadInput
-from autolabel.image_labels import ImageLabels, image_labels
-from autolabel.labels import Summary, file_metadata, write_unit
-from autolabel.ontology import Category, Ontology, read_categories
+from autolabel.image_labels import ImageLabels
+from autolabel.label_schema import image_labels
+from autolabel.labels import file_metadata, write_unit
+from autolabel.ontology import Category, Ontology
 from autolabel.output import LabelledOutput, finished_output
-from autolabel.parallel import IO_THREADS, in_processes, in_threads
+from autolabel.parallel import IO_THREADS, in_threads
+from autolabel.passes import in_processes, over_units
 from autolabel.plan import PLAN_NAME
-from autolabel.progress import closing_text, over_units
-from autolabel.prompts import prompt_entries
+from autolabel.postprocess import decide
 from autolabel.run_record import RunRecord
-from autolabel.sources import full_uri
-from autolabel.storage import check_output, join, open_storage
+from autolabel.storage import check_output, open_storage
+from autolabel.storage.uris import full_uri, join
+from autolabel.summary import Summary, closing_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from autolabel.image_labels import Status
 from autolabel.postprocess import shared_area
 from autolabel.rle import pairwise_overlap
 from autolabel.run_record import RunRecord
-from autolabel.storage import Storage, join
+from autolabel.storage import Storage
+from autolabel.storage.uris import join
 
 NAME = "review.parquet"
 ROWS_PER_GROUP = 65_536

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from autolabel.concepts import Concept
-from autolabel.decision import decide
-from autolabel.image_labels import ImageLabels, PromptResult
+from autolabel.image_labels import ImageLabels, Instance, PromptResult
 from autolabel.loading import Frame, Rejection
 from autolabel.plan import PlannedImage
-from autolabel.postprocess import Instance, Rules
+from autolabel.postprocess import Rules, decide
 from autolabel.rle import area, bbox_xywh
 from autolabel.sam3.engine import PairResult
 from autolabel.sam3.masks import logits_to_rles

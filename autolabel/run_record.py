@@ -14,12 +14,14 @@ from uuid import uuid4
 
 import orjson
 
-import autolabel
+from autolabel.categories import read_categories
 from autolabel.config import LabelConfig
 from autolabel.errors import BadInput, Refused
-from autolabel.ontology import Ontology, read_categories
+from autolabel.ontology import Ontology
 from autolabel.postprocess import Rules
-from autolabel.storage import Storage, join
+from autolabel.storage import Storage
+from autolabel.storage.uris import join
+from autolabel.version import __version__
 
 RUN_NAME = "run.json"
 SCHEMA_VERSION = 2
@@ -145,7 +147,7 @@ def new_record(settings: dict[str, Any]) -> RunRecord:
     return RunRecord(
         run_id=uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        autolabel_version=autolabel.__version__,
+        autolabel_version=__version__,
         fingerprint=fingerprint(settings),
         settings=settings,
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from autolabel.concepts import Concept
 from autolabel.errors import JobFailed
 from autolabel.sam3.engine import Engine, Pair, PairResult
 
@@ -41,3 +42,14 @@ def segment_batch(
     except torch.OutOfMemoryError as error:
         raise JobFailed(f"the model's device has no room even for a blank image: {error}") from error
     return [None]
+
+
+def pair(index: int, concept: Concept, threshold: float) -> Pair:
+    """A concept as the engine takes it."""
+    return Pair(
+        image=index,
+        text=concept.phrase,
+        boxes_cxcywh=tuple(exemplar.box_cxcywh for exemplar in concept.exemplars),
+        positive=tuple(exemplar.positive for exemplar in concept.exemplars),
+        threshold=threshold,
+    )

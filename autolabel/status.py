@@ -15,10 +15,10 @@ from tqdm import tqdm
 from autolabel import labels, lease
 from autolabel.config import StatusConfig
 from autolabel.image_labels import Status
-from autolabel.labels import Summary
 from autolabel.lease import Run
 from autolabel.output import LabelledOutput, open_output
 from autolabel.parallel import IO_THREADS, in_threads
+from autolabel.summary import Summary
 
 RECENT_UNITS = 64  # of which the rate is taken
 FOOTERS = 1000  # read at most

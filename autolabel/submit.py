@@ -21,7 +21,7 @@ from autolabel.composition import compose_config, conf_dir
 from autolabel.errors import BadInput, JobFailed
 from autolabel.overrides import expand_prompts, quoted
 from autolabel.redaction import redacted_override
-from autolabel.storage import scheme_of
+from autolabel.storage.uris import scheme_of
 
 SHIPPED = ("prompts.uri", "exemplars.uri")  # small files that the driver reads: they go along
 SEND_FOR_S = 60.0

@@ -4,19 +4,26 @@ Apart from the pipeline, because the actor imports this module and not torch: a 
 before the first labelling actor.
 """
 
+import _thread
 import math
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import ray
 from ray.exceptions import RayError
 
+from autolabel.errors import JobFailed
+
 Answer = TypeVar("Answer")
 
 ANSWER_S = 10.0  # that a tally may take to answer an actor
 TELL_EVERY_S = 1.0
+LOOK_EVERY_S = 10.0
+INTERRUPT_AGAIN_S = 20.0  # longer than an orderly end takes
 
 
 class Tally:
@@ -97,3 +104,36 @@ class _Counts:
 
     def standstill(self) -> tuple[float, list[int]]:
         return time.monotonic() - self._moved_at, sorted(self._begun)
+
+
+@contextmanager
+def watched(tally: Tally, timeout_s: float) -> Iterator[None]:
+    """End the block if for `timeout_s` no image leaves a model and no unit begins or ends: something is stuck.
+
+    Only in the main thread, which alone can be interrupted.
+
+    Raises:
+        JobFailed: with the units that were in hand.
+    """
+    ended, stalled = threading.Event(), []
+
+    def look() -> None:
+        while not ended.wait(min(LOOK_EVERY_S, timeout_s / 4)):
+            seconds, units = tally.standstill()
+            if seconds > timeout_s:
+                stalled.append(f"nothing has happened for {seconds:.0f} s; units in hand: {units or 'none'}")
+                _thread.interrupt_main()
+                while not ended.wait(INTERRUPT_AGAIN_S):  # an exception that meets a destructor is lost there
+                    _thread.interrupt_main()
+                return
+
+    if threading.current_thread() is threading.main_thread():
+        threading.Thread(target=look, name="watch", daemon=True).start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if stalled:
+            raise JobFailed(stalled[0]) from None
+        raise
+    finally:
+        ended.set()

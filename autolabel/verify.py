@@ -18,12 +18,11 @@ from autolabel.columns import found, numbers, whole
 from autolabel.config import VerifyConfig
 from autolabel.errors import BadInput, RejectCode
 from autolabel.image_labels import Status
-from autolabel.labels import Summary
 from autolabel.mask_checks import doubtful, mask_problems
 from autolabel.output import LabelledOutput, open_output
-from autolabel.parallel import in_processes
-from autolabel.progress import over_units
+from autolabel.passes import in_processes, over_units
 from autolabel.run_record import RunRecord
+from autolabel.summary import Summary
 
 SHOWN_PROBLEMS = 50
 STORED = ("instances", "candidates")

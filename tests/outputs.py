@@ -13,11 +13,11 @@ from autolabel.config import OutputConfig
 from autolabel.demo.ground_truth import write_jpeg
 from autolabel.demo.scenes import Scene, draw_scene
 from autolabel.errors import RejectCode
-from autolabel.image_labels import ImageLabels, PromptResult
+from autolabel.image_labels import ImageLabels, Instance, PromptResult
 from autolabel.labels import file_metadata, write_unit
 from autolabel.ontology import Category, Ontology
 from autolabel.output import LabelledOutput, open_output
-from autolabel.postprocess import Instance, divide
+from autolabel.postprocess import divide
 from autolabel.rle import area, bbox_xywh, encode
 from autolabel.sources import list_images
 from autolabel.storage import open_storage

@@ -21,7 +21,8 @@ from autolabel import labeler as labeler_module
 from autolabel.composition import compose_config
 from autolabel.config import InputConfig, LabelConfig
 from autolabel.image_labels import ImageLabels
-from autolabel.labeler import Labeler, LabelJob
+from autolabel.labeler import Labeler
+from autolabel.messages import LabelJob
 from autolabel.ontology import Category, Ontology
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sources import list_images

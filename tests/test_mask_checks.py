@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from autolabel.columns import Found, found
-from autolabel.image_labels import INSTANCE
+from autolabel.label_schema import INSTANCE
 from autolabel.mask_checks import doubtful, extent, extents, mask_problems
 from autolabel.rle import area, bbox_xywh, encode, from_runs
 

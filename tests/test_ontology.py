@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from autolabel.categories import named_in, parse_prompt_file, read_categories
 from autolabel.errors import BadInput
-from autolabel.ontology import Category, Ontology, named_in, parse_prompt_file, read_categories
+from autolabel.ontology import Category, Ontology
 
 FARMER = "\U0001f468\u200d\U0001f33e"  # joined by a format character, which is none to refuse
 

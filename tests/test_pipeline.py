@@ -15,7 +15,7 @@ import ray
 import torch
 from ray import cloudpickle
 
-from autolabel import pipeline
+from autolabel import pipeline, tally
 from autolabel.composition import compose_config
 from autolabel.errors import CheckpointError, JobFailed, StorageError
 from autolabel.job import label
@@ -93,11 +93,11 @@ def test_a_stuck_actor_ends_the_job_and_says_what_it_was_at(tmp_path: Path) -> N
 
 def test_a_stuck_job_ends_also_where_the_first_interruption_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's own destructors run at any moment, and Python drops what is raised in one."""
-    monkeypatch.setattr(pipeline, "INTERRUPT_AGAIN_S", 0.5)
-    tally = cast(Tally, SimpleNamespace(standstill=lambda: (99.0, [7])))
+    monkeypatch.setattr(tally, "INTERRUPT_AGAIN_S", 0.5)
+    stuck = cast(Tally, SimpleNamespace(standstill=lambda: (99.0, [7])))
     lost = []
     said = pytest.raises(JobFailed, match=r"nothing has happened for 99 s; units in hand: \[7\]")
-    with said, pipeline.watched(tally, 0.2):
+    with said, tally.watched(stuck, 0.2):
         try:
             time.sleep(30)
         except KeyboardInterrupt:

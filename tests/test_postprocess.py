@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autolabel.postprocess import Instance, Rules, select
+from autolabel.image_labels import Instance
+from autolabel.postprocess import Rules, select
 from autolabel.rle import area, bbox_xywh, encode, pairwise_overlap
 
 

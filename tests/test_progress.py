@@ -8,10 +8,11 @@ from collections import Counter
 
 import pytest
 
-from autolabel import progress
-from autolabel.labels import Summary
+from autolabel import passes, progress
 from autolabel.ontology import Category, Ontology
-from autolabel.progress import Progress, closing_text, over_units
+from autolabel.passes import over_units
+from autolabel.progress import Progress
+from autolabel.summary import Summary, closing_text
 
 
 def done(n_labelled: int, n_rejected: int) -> Summary:
@@ -45,7 +46,7 @@ class Terminal(io.StringIO):
 def test_a_pass_over_units_has_a_bar_on_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "BAR_AFTER_S", 0.0)
+    monkeypatch.setattr(passes, "BAR_AFTER_S", 0.0)
     assert list(over_units(iter("abc"), 3)) == ["a", "b", "c"]
     assert capfd.readouterr().err == ""
     terminal = Terminal()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from autolabel.errors import RejectCode
-from autolabel.image_labels import SCHEMA, ImageLabels, PromptResult
+from autolabel.image_labels import ImageLabels, Instance, PromptResult
+from autolabel.label_schema import SCHEMA
 from autolabel.labels import file_metadata, open_unit, read_summary, write_unit
 from autolabel.ontology import Category, Ontology
-from autolabel.postprocess import Instance
 from autolabel.rle import area, bbox_xywh, decode, encode
 from autolabel.storage import open_storage
 

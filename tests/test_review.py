@@ -9,15 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from autolabel import plan, run_record
-from autolabel.columns import read_columns
 from autolabel.composition import compose_config
 from autolabel.config import OutputConfig
 from autolabel.errors import RejectCode
-from autolabel.image_labels import ImageLabels, PromptResult
-from autolabel.labels import file_metadata, write_unit
+from autolabel.image_labels import ImageLabels, Instance, PromptResult
+from autolabel.labels import file_metadata, read_columns, write_unit
 from autolabel.ontology import Category, Ontology
 from autolabel.output import LabelledOutput, open_output
-from autolabel.postprocess import Instance
 from autolabel.review import REASONS, SCHEMA, Doubted, ReviewQueue, doubted
 from autolabel.rle import area, bbox_xywh, encode
 from autolabel.sources import Listing

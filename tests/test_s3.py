@@ -7,7 +7,7 @@ import pytest
 from autolabel import labels, pipeline
 from autolabel.composition import compose_config
 from autolabel.job import label
-from autolabel.labeler import LabelJob
+from autolabel.messages import LabelJob
 from autolabel.plan import Plan
 from autolabel.run_record import read
 from autolabel.storage import open_storage

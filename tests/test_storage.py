@@ -9,8 +9,8 @@ from typing import IO
 import pytest
 
 from autolabel.errors import BadInput, StorageError
-from autolabel.storage import Listed, ObjectChanged, Storage, base, check_output, join, open_storage
-from autolabel.storage.local import path_of
+from autolabel.storage import Listed, ObjectChanged, Storage, base, check_output, open_storage
+from autolabel.storage.uris import join, path_of
 from tests.conftest import S3
 
 Place = tuple[Storage, str]

@@ -12,7 +12,8 @@ from autolabel.errors import BadInput, RejectCode, RejectedImage, StorageError
 from autolabel.lease import claim, encoded, held, last_run, record_uri, this_run
 from autolabel.loading import fetch
 from autolabel.plan import PlannedImage
-from autolabel.storage import Storage, base, join, open_storage
+from autolabel.storage import Storage, base, open_storage
+from autolabel.storage.uris import join
 from tests.conftest import S3
 from tests.faulty_s3 import Fault, FaultyS3
 

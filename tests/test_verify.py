@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autolabel import parallel, plan, run_record
+from autolabel import passes, plan, run_record
 from autolabel.composition import compose_config
 from autolabel.errors import BadInput
-from autolabel.image_labels import SCHEMA, ImageLabels
+from autolabel.image_labels import ImageLabels
+from autolabel.label_schema import SCHEMA
 from autolabel.labels import file_metadata, unit_uri, write_unit
 from autolabel.sources import Listing
 from autolabel.storage import Listed, open_storage
@@ -149,8 +150,8 @@ def test_processes_say_what_one_process_says(output: str, monkeypatch: pytest.Mo
     rewrite(output, 2, lambda rows: rows.append(rows[0]))
     Path(unit_uri(output, 1)).unlink()
     alone = run_verify(output)
-    monkeypatch.setattr(parallel, "UNITS_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(parallel, "n_cores", lambda: 2)
+    monkeypatch.setattr(passes, "UNITS_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(passes, "n_cores", lambda: 2)
     assert run_verify(output) == alone
     assert (alone.n_images, alone.n_missing, alone.n_duplicated, alone.n_problems) == (5, 2, 1, 2)
 

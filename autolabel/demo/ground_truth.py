@@ -12,8 +12,8 @@ from autolabel.demo.phrases import PHRASES
 from autolabel.demo.scenes import Scene, draw_scene
 from autolabel.errors import Refused
 from autolabel.rle import area, bbox_xywh, encode
-from autolabel.sources import full_uri
-from autolabel.storage import Storage, check_output, join, open_storage
+from autolabel.storage import Storage, check_output, open_storage
+from autolabel.storage.uris import full_uri, join
 
 GROUND_TRUTH_NAME = "ground_truth.json"
 JPEG_QUALITY = 93

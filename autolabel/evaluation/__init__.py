@@ -18,8 +18,8 @@ from autolabel.evaluation.prompts import prompts_yaml
 from autolabel.evaluation.summary import Evaluation
 from autolabel.ontology import Ontology
 from autolabel.output import open_output
-from autolabel.sources import full_uri
-from autolabel.storage import check_output, join, open_storage
+from autolabel.storage import check_output, open_storage
+from autolabel.storage.uris import full_uri, join
 
 FOLDER = "evaluation"
 

@@ -12,15 +12,16 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from autolabel.errors import BadInput
+from autolabel.errors import BadInput, shown
 from autolabel.evaluation.ground_truth import GroundTruth, is_integer, parsed, refuse
 from autolabel.evaluation.matching import CategoryMatch, ImageMatch
 from autolabel.evaluation.segmentations import read_mask
-from autolabel.image_labels import Status, instance
+from autolabel.image_labels import Instance, Status
+from autolabel.label_schema import instance
 from autolabel.labels import done_units, read_unit
-from autolabel.ontology import Ontology, shown
+from autolabel.ontology import Ontology
 from autolabel.output import LabelledOutput
-from autolabel.postprocess import Instance, Rules, select
+from autolabel.postprocess import Rules, select
 from autolabel.rle import Rle
 
 Pair = tuple[int, int]  # id of the ground truth's image, id of the ontology's category

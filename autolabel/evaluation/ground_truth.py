@@ -13,9 +13,10 @@ from typing import Any, TypeGuard
 import orjson
 
 from autolabel import rle
-from autolabel.errors import BadInput
+from autolabel.categories import read_categories
+from autolabel.errors import BadInput, shown
 from autolabel.evaluation.segmentations import read_mask
-from autolabel.ontology import Ontology, read_categories, shown
+from autolabel.ontology import Ontology
 from autolabel.rle import Rle
 
 MOST_PROBLEMS = 50  # told of one file; a wrong field is wrong in every annotation

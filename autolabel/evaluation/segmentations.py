@@ -6,7 +6,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from autolabel import rle
-from autolabel.ontology import shown
+from autolabel.errors import shown
 from autolabel.rle import LONGEST_RUN, Rle
 
 

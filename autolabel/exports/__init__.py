@@ -25,7 +25,7 @@ from autolabel.exports import (
 from autolabel.exports.splits import DEFAULT_SHARES, Splits
 from autolabel.exports.writing import Export, clear
 from autolabel.output import finished_output
-from autolabel.storage import join
+from autolabel.storage.uris import join
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ import orjson
 
 from autolabel.exports.masks import row_runs
 from autolabel.exports.writing import Export, ExportImage
+from autolabel.image_labels import Instance
 from autolabel.parallel import CPU_THREADS, in_threads
-from autolabel.postprocess import Instance
 from autolabel.rle import decode_crop
 
 FILES = r"annotations\.xml|labels\.json"

@@ -24,10 +24,10 @@ import orjson
 
 from autolabel.exports.masks import row_runs
 from autolabel.exports.writing import Export, ExportImage
+from autolabel.image_labels import Instance
 from autolabel.parallel import CPU_THREADS, in_threads
-from autolabel.postprocess import Instance
 from autolabel.rle import Rle, decode_crop
-from autolabel.storage import scheme_of
+from autolabel.storage.uris import scheme_of
 
 FILES = r"tasks-\d+\.json|labels\.xml"
 TASKS_PER_FILE = 500  # Label Studio takes uploads of 250 MB, and a mask is some 10 KB

@@ -19,8 +19,8 @@ from autolabel.exports.coco import categories, images, info, write_list
 from autolabel.exports.masks import Painting, paint
 from autolabel.exports.stems import Stems
 from autolabel.exports.writing import Export, ExportImage
+from autolabel.image_labels import Instance
 from autolabel.parallel import CPU_THREADS, in_threads
-from autolabel.postprocess import Instance
 
 FILES = r"masks/.+\.png|panoptic\.json"
 

@@ -11,8 +11,8 @@ import orjson
 
 from autolabel.exports.stems import Stems
 from autolabel.exports.writing import Export, ExportImage
+from autolabel.image_labels import Instance
 from autolabel.parallel import IO_THREADS, in_threads
-from autolabel.postprocess import Instance
 
 FILES = r".+\.json"
 

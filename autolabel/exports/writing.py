@@ -11,19 +11,18 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from autolabel import image_labels, labels
+from autolabel import labels
 from autolabel.errors import BadInput
 from autolabel.exports.splits import Splits
-from autolabel.image_labels import Status
-from autolabel.labels import Summary
+from autolabel.image_labels import Instance, Status
+from autolabel.label_schema import instance
 from autolabel.ontology import Ontology
 from autolabel.output import LabelledOutput
 from autolabel.parallel import IO_THREADS, in_threads
-from autolabel.postprocess import Instance
-from autolabel.progress import over_units
+from autolabel.passes import over_units
 from autolabel.rle import Rle, run_lengths
-from autolabel.sources import full_uri
-from autolabel.storage import join
+from autolabel.storage.uris import full_uri, join
+from autolabel.summary import Summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +109,7 @@ class Export:
                     uri=row["uri"],
                     name=self.output.file_name(row["uri"]),
                     size_hw=(row["height"], row["width"]),
-                    instances=tuple(image_labels.instance(record) for record in row["instances"]),
+                    instances=tuple(instance(record) for record in row["instances"]),
                 )
                 for instance in image.instances:
                     with damage_told(image.image_id):

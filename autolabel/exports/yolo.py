@@ -33,7 +33,7 @@ from autolabel.exports.polygons import QUARTER_PX, Fit, filled_iou, ring
 from autolabel.exports.stems import BY_ID, Stems
 from autolabel.exports.writing import Export, ExportImage
 from autolabel.parallel import IO_THREADS, in_threads
-from autolabel.storage import scheme_of
+from autolabel.storage.uris import scheme_of
 
 FILES = r"labels/.+\.txt|[a-z][a-z0-9_]*\.txt|images\.csv|data\.yaml"
 SUFFIXES = ("bmp", "jpg", "jpeg", "png", "tif", "tiff", "webp")  # of images that every Ultralytics reads

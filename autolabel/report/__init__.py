@@ -11,7 +11,8 @@ from autolabel.report.evaluation import read_evaluation
 from autolabel.report.survey import survey_output
 from autolabel.report.work import works
 from autolabel.status import RECENT_UNITS, rate
-from autolabel.storage import Storage, check_output, join, open_storage
+from autolabel.storage import Storage, check_output, open_storage
+from autolabel.storage.uris import join
 
 FOLDER = "report"
 

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from autolabel.errors import BadInput
-from autolabel.storage import Storage, join
+from autolabel.storage import Storage
+from autolabel.storage.uris import join
 
 NAME = "evaluation/evaluation.json"
 OF_COCO = ("AP", "AP50", "AP75", "AR", "boundary_AP")

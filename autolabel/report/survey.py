@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autolabel.columns import read_columns
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput
-from autolabel.labels import unit_uri
+from autolabel.labels import read_columns, unit_uri
 from autolabel.output import LabelledOutput
-from autolabel.parallel import in_processes
-from autolabel.progress import over_units
+from autolabel.passes import in_processes, over_units
 from autolabel.report.sample import Sampler, Strata, strata_of
 from autolabel.report.statistics import Statistics, statistics_of
 from autolabel.review import Doubted, ReviewQueue, doubted

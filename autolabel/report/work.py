@@ -8,7 +8,8 @@ from datetime import datetime
 
 from autolabel import lease
 from autolabel.errors import BadInput
-from autolabel.storage import Storage, join
+from autolabel.storage import Storage
+from autolabel.storage.uris import join
 
 
 @dataclass(frozen=True, kw_only=True)

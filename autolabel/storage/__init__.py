@@ -7,10 +7,11 @@ module if it lists, reads or creates in a way of its own.
 from typing import Any
 
 from autolabel.errors import BadInput
-from autolabel.storage.base import Listed, ObjectChanged, Storage, join, scheme_of
+from autolabel.storage.base import Listed, ObjectChanged, Storage
 from autolabel.storage.local import LocalStorage
 from autolabel.storage.remote import RemoteStorage
 from autolabel.storage.s3 import S3Storage
+from autolabel.storage.uris import join, scheme_of
 
 __all__ = ["Listed", "ObjectChanged", "Storage", "check_output", "join", "open_storage", "scheme_of"]
 

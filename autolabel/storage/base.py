@@ -6,7 +6,6 @@ so a job of ten million images would never come to its end. An outage shorter th
 
 import logging
 import random
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -121,17 +120,6 @@ class Storage(ABC):
     def list_prefix(self, uri: str) -> Iterator[Listed]:
         """Objects whose names begin with `uri`; only object stores, where a prefix need not be a folder, have any."""
         return iter(())
-
-
-def scheme_of(uri: str) -> str:
-    """`s3` of `s3://bucket/key`; `file` where there is none."""
-    match = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", uri)
-    return match[1].lower() if match else "file"
-
-
-def join(folder: str, name: str) -> str:
-    """The URI of `name` in a folder."""
-    return f"{folder.rstrip('/')}/{name}"
 
 
 def retrying(

@@ -11,6 +11,7 @@ from typing import IO, BinaryIO, cast
 
 from autolabel.errors import StorageError
 from autolabel.storage.base import PERMANENT, Listed, ObjectChanged, Result, Storage
+from autolabel.storage.uris import path_of
 
 
 class LocalStorage(Storage):
@@ -100,12 +101,6 @@ class LocalStorage(Storage):
             Path(path_of(uri)).unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"{uri}: cannot be removed: {error}") from error
-
-
-def path_of(uri: str) -> str:
-    """The absolute path that a URI or a path means; `~` is the home folder."""
-    path = uri[len("file://") :] if uri.lower().startswith("file://") else os.path.expanduser(uri)
-    return os.path.abspath(path)
 
 
 def listed(path: str, stat: os.stat_result) -> Listed:

@@ -77,9 +77,11 @@ def measure_speed(folder: Path) -> None:
     from autolabel import labels, run_record
     from autolabel.composition import compose_config
     from autolabel.demo.ground_truth import demo_scenes
-    from autolabel.job import read_request, with_full_checkpoint
-    from autolabel.labeler import Labeler, LabelJob, load_engine
+    from autolabel.labeler import Labeler
+    from autolabel.messages import LabelJob
+    from autolabel.pipeline import load_job_engine
     from autolabel.plan import Plan, encode, seal
+    from autolabel.request import read_request, with_full_checkpoint
     from autolabel.storage import open_storage
 
     images, output = folder / "images", folder / "labels"
@@ -100,7 +102,7 @@ def measure_speed(folder: Path) -> None:
         checkpoint_sha256=None,
     )
     started = time.monotonic()
-    engine = load_engine(job)
+    engine = load_job_engine(job)
     load_s = time.monotonic() - started
     labeler = Labeler(job, engine)
     reports = [labeler.label_unit(unit) for unit in range(Plan(storage, str(output)).n_units)]

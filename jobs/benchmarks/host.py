@@ -27,10 +27,11 @@ from pycocotools import mask as coco
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional
 
-from autolabel.image_labels import ImageLabels, PromptResult, record
+from autolabel.image_labels import ImageLabels, Instance, PromptResult
 from autolabel.images import decode
+from autolabel.label_schema import record
 from autolabel.labels import write_unit
-from autolabel.postprocess import Instance, Rules, select
+from autolabel.postprocess import Rules, select
 from autolabel.rle import Rle, area, bbox_xywh, encode
 from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize

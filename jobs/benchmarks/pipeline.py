@@ -37,9 +37,11 @@ from torch.nn.functional import interpolate
 from autolabel import run_record
 from autolabel.composition import compose_config
 from autolabel.config import LabelConfig
-from autolabel.job import label, read_request
-from autolabel.labeler import Labeler, LabelJob
+from autolabel.job import label
+from autolabel.labeler import Labeler
+from autolabel.messages import LabelJob
 from autolabel.plan import Plan, encode, seal
+from autolabel.request import read_request
 from autolabel.rle import encode as encode_mask
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.preprocess import resize

@@ -10,10 +10,10 @@ import numpy as np
 
 from autolabel import plan, run_record
 from autolabel.composition import compose_config
-from autolabel.image_labels import ImageLabels, PromptResult
+from autolabel.image_labels import ImageLabels, Instance, PromptResult
 from autolabel.labels import file_metadata, write_unit
 from autolabel.ontology import Category, Ontology
-from autolabel.postprocess import Instance, divide
+from autolabel.postprocess import divide
 from autolabel.rle import area, bbox_xywh, encode
 from autolabel.sources import Listing
 from autolabel.storage import Listed, open_storage

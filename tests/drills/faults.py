@@ -79,10 +79,10 @@ class HeldEngine:
     load: Callable[[Any], Any] | None = None  # instead of the job's own model
 
     def __call__(self, job: Any) -> Any:
-        from autolabel import labeler
+        from autolabel import labeler, pipeline
 
         place = self.place
-        engine = (self.load or labeler.load_engine)(job)
+        engine = (self.load or pipeline.load_job_engine)(job)
         hold_at_names(place)
         if place.phase == "fetching":
             labeler.load = before(place.hold, labeler.load)

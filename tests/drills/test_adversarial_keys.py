@@ -20,8 +20,9 @@ from autolabel.errors import BadInput
 from autolabel.exports import export
 from autolabel.job import label
 from autolabel.output import open_output
-from autolabel.sources import absolute, list_images
-from autolabel.storage import Storage, join, open_storage
+from autolabel.sources import list_images
+from autolabel.storage import Storage, open_storage
+from autolabel.storage.uris import absolute, join
 from autolabel.verify import verify
 from tests.bad_images import encoded
 from tests.conftest import S3

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from autolabel import cli, job, pipeline
+from autolabel import cli, cluster, job
 from autolabel.composition import compose_config
 from tests.drills.faults import reading
 from tests.drills.free_model import BRIGHT, DARK, FreeModel, Strike
@@ -231,7 +231,7 @@ def test_a_disk_that_takes_no_writes(
 @pytest.fixture
 def one_unit_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nobody is between its look at the plan and its write when the fault strikes."""
-    monkeypatch.setattr(pipeline, "UNITS_IN_HAND", 1)
+    monkeypatch.setattr(cluster, "UNITS_IN_HAND", 1)
 
 
 @pytest.mark.usefixtures("one_unit_at_a_time")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from autolabel import labels
+from autolabel.categories import parse_prompt_file, read_categories
 from autolabel.cli import main
 from autolabel.composition import compose_config
 from autolabel.demo.ground_truth import GROUND_TRUTH_NAME, demo_scenes
@@ -18,7 +19,6 @@ from autolabel.errors import BadInput
 from autolabel.evaluation import evaluate
 from autolabel.evaluation.prompts import entry
 from autolabel.exports import export
-from autolabel.ontology import parse_prompt_file, read_categories
 from autolabel.output import LabelledOutput
 from autolabel.refine import refine
 from autolabel.rle import encode

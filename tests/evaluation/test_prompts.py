@@ -2,9 +2,10 @@
 
 import pytest
 
+from autolabel.categories import parse_prompt_file, read_categories
 from autolabel.evaluation.curves import CategoryCurve, Quality
 from autolabel.evaluation.prompts import prompts_yaml
-from autolabel.ontology import Category, Ontology, parse_prompt_file, read_categories
+from autolabel.ontology import Category, Ontology
 
 NAMES = [
     "no",

@@ -10,11 +10,10 @@ from autolabel import plan, run_record
 from autolabel.composition import compose_config
 from autolabel.config import OutputConfig
 from autolabel.errors import RejectCode
-from autolabel.image_labels import ImageLabels, Status
-from autolabel.image_labels import instance as instance_of
+from autolabel.image_labels import ImageLabels, Instance, Status
+from autolabel.label_schema import instance as instance_of
 from autolabel.labels import file_metadata, write_unit
 from autolabel.output import LabelledOutput, open_output
-from autolabel.postprocess import Instance
 from autolabel.rle import area, bbox_xywh, decode, encode
 from autolabel.sources import Listing
 from autolabel.storage import Listed, open_storage

@@ -13,7 +13,8 @@ from autolabel.composition import explained
 from autolabel.config import ExportConfig
 from autolabel.errors import BadInput
 from autolabel.exports import FORMATS
-from autolabel.image_labels import SCHEMA, ImageLabels, image_labels
+from autolabel.image_labels import ImageLabels
+from autolabel.label_schema import SCHEMA, image_labels
 from autolabel.labels import file_metadata, unit_uri, write_unit
 from autolabel.output import LabelledOutput
 from autolabel.parallel import in_threads

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from autolabel import lease, parallel
+from autolabel import lease, passes
 from autolabel.composition import compose_config
 from autolabel.errors import BadInput
 from autolabel.evaluation import evaluate
@@ -123,8 +123,8 @@ def test_text_cannot_leave_its_script_element() -> None:
 
 def test_processes_find_what_one_process_finds(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = reported.folder.parent / "again"
-    monkeypatch.setattr(parallel, "UNITS_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(parallel, "n_cores", lambda: 2)
+    monkeypatch.setattr(passes, "UNITS_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(passes, "n_cores", lambda: 2)
     queue = Path(reported.output.uri) / "review.parquet"
     before = pq.read_table(queue)
     reported_of(reported.output.uri, f"report.uri='{folder}'")

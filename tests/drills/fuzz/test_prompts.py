@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autolabel import exemplars, plan
+from autolabel.categories import parse_prompt_file, read_categories
 from autolabel.concepts import ImageExemplars
 from autolabel.config import ExemplarsConfig
 from autolabel.errors import BadInput
-from autolabel.ontology import parse_prompt_file, read_categories
 from autolabel.sources import Listing
 from autolabel.storage import Listed
 from tests.drills.fuzz.fuzzing import ANYTHING, TEXT, WORDS, explained, fuzz, little_memory, mostly, record_of
