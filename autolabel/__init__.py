@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from autolabel.version import __version__
 
 if TYPE_CHECKING:
-    from autolabel.reader import Labels
+    from autolabel.reader.labels import Labels
 
 __all__ = ["Labels", "__version__"]
 
@@ -15,6 +15,6 @@ if not TYPE_CHECKING:  # type checkers would take it for a module with any attri
         """`autolabel.Labels`, imported when it is asked for: every command imports this package."""
         if name != "Labels":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from autolabel.reader import Labels
+        from autolabel.reader.labels import Labels
 
         return Labels

@@ -13,11 +13,10 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autolabel import parquet
-from autolabel.concepts import Exemplar, ImageExemplars
 from autolabel.errors import BadInput, StorageError
-from autolabel.sources import Listing
-from autolabel.storage import Storage
+from autolabel.inputs.listing import Listing
+from autolabel.prompts.concepts import Exemplar, ImageExemplars
+from autolabel.storage import Storage, parquet
 from autolabel.storage.uris import join
 
 PLAN_NAME = "plan.parquet"

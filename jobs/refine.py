@@ -2,7 +2,7 @@
 
 import sys
 
-from autolabel.cli import main
+from autolabel.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main(["refine", *sys.argv[1:]]))

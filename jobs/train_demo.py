@@ -27,7 +27,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from autolabel.composition import conf_dir
+from autolabel.config.compose import conf_dir
 from autolabel.demo.training.calibrate import calibrate
 from autolabel.demo.training.examples import FEW_OBJECTS, Example, draw_examples, make_batch
 from autolabel.demo.training.forward import answer

@@ -11,9 +11,9 @@ MARK = b"deadly"
 SITECUSTOMIZE = """
 import os
 import signal
-from autolabel import images
+from autolabel.images import decode as decoding
 
-decode = images.decode
+decode = decoding.decode
 
 def deadly(data, **settings):
     if data.endswith({mark!r}):
@@ -22,7 +22,7 @@ def deadly(data, **settings):
         os.kill(os.getpid(), signal.SIGSEGV)
     return decode(data, **settings)
 
-images.decode = deadly
+decoding.decode = deadly
 """
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.exports import export
-from autolabel.job import label
-from autolabel.verify import Verdict, verify
+from autolabel.output.verify import Verdict, verify
+from autolabel.pipeline.job import label
 
 
 def run_label(input_uri: object, output_uri: object, *overrides: str) -> str:

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from autolabel import plan, run_record
-from autolabel.composition import compose_config
+from autolabel import plan
 from autolabel.config import OutputConfig
+from autolabel.config.compose import compose_config
 from autolabel.demo.ground_truth import write_jpeg
 from autolabel.demo.scenes import Scene, draw_scene
 from autolabel.errors import RejectCode
-from autolabel.image_labels import ImageLabels, Instance, PromptResult
-from autolabel.labels import file_metadata, write_unit
-from autolabel.ontology import Category, Ontology
-from autolabel.output import LabelledOutput, open_output
-from autolabel.postprocess import divide
-from autolabel.rle import area, bbox_xywh, encode
-from autolabel.sources import list_images
+from autolabel.inputs.listing import list_images
+from autolabel.labels.types import ImageLabels, Instance, PromptResult
+from autolabel.labels.units import file_metadata, write_unit
+from autolabel.masks.rle import area, bbox_xywh, encode
+from autolabel.output import run_record
+from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.prompts.ontology import Category, Ontology
+from autolabel.selection import divide
 from autolabel.storage import open_storage
 
 ONTOLOGY = Ontology(

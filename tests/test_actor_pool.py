@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import ray
 
-from autolabel.cluster import actor_pool
 from autolabel.config import ClusterConfig
+from autolabel.pipeline.cluster import actor_pool
 
 LAPTOP = [{"CPU": 8.0}]
 HEAD_ALONE = [{"CPU": 2.0}]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autolabel.boxes import box_cxcywh
+from autolabel.prompts.boxes import box_cxcywh
 
 SIZE_HW = (480, 640)
 NAN = float("nan")

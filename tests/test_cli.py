@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "autolabel.cli", *arguments]
+    command = [sys.executable, "-m", "autolabel.cli.commands", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
 

@@ -6,8 +6,8 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from autolabel.composition import compose_config, conf_dir, explained
 from autolabel.config import COMMANDS, LabelConfig
+from autolabel.config.compose import compose_config, conf_dir, explained
 from autolabel.errors import BadInput
 
 CONF = conf_dir()
@@ -119,5 +119,5 @@ def test_importing_the_settings_imports_neither_torch_nor_ray() -> None:
     import sys
 
     heavy = {"torch", "ray", "sam3", "cv2", "matplotlib", "jinja2"}
-    code = f"import sys, autolabel.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, autolabel.cli.commands; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from autolabel.doubts import (
+from autolabel.masks.rle import encode
+from autolabel.review.reasons import (
     WEIGHTS,
     at_border,
     categories_disagree,
@@ -15,7 +16,6 @@ from autolabel.doubts import (
     priority,
     synonyms_disagree,
 )
-from autolabel.rle import encode
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from autolabel.drawing import FILL, SMALLEST_SIDE_PX, DrawnInstance, color_of, draw
-from autolabel.rle import Rle, encode
+from autolabel.masks.drawing import FILL, SMALLEST_SIDE_PX, DrawnInstance, color_of, draw
+from autolabel.masks.rle import Rle, encode
 
 GRAY = 90
 RED = (255, 0, 0)

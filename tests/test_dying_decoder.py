@@ -16,7 +16,7 @@ def test_the_rest_of_its_unit_is_labelled(tmp_path: Path, monkeypatch: pytest.Mo
     write_scenes(photos, count=11, seed=6)
     deaths = deadly_images(tmp_path, monkeypatch)
     make_deadly(photos / "scene-06.jpg")
-    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
+    command = [sys.executable, "-m", "autolabel.cli.commands", "label", f"input.uri={photos}", f"output.uri={output}"]
     command += ["output.unit_size=4", "prompts=[red circle, triangle]", "cluster.cpus_per_actor=1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from autolabel.concepts import Concept, Exemplar, ImageExemplars, concepts
 from autolabel.config import ExemplarsConfig
 from autolabel.errors import BadInput, RejectCode, RejectedImage
-from autolabel.exemplars import read_cell, read_coco
-from autolabel.ontology import Category, Ontology
+from autolabel.prompts.concepts import Concept, Exemplar, ImageExemplars, concepts
+from autolabel.prompts.exemplars import read_cell, read_coco
+from autolabel.prompts.ontology import Category, Ontology
 
 ONTOLOGY = Ontology(
     categories=(

@@ -1,4 +1,4 @@
-"""Decoding: every rule of `autolabel.images`, good and bad files, bytes at random."""
+"""Decoding: every rule of `autolabel.images.decode`, good and bad files, bytes at random."""
 
 import io
 import random
@@ -14,9 +14,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageOps
 
-from autolabel import images
 from autolabel.errors import RejectCode, RejectedImage
-from autolabel.images import DecodedImage, decode, probe_size
+from autolabel.images.decode import _READERS, DecodedImage, decode, probe_size
 from tests import bad_images as make
 
 MAX_PIXELS = 200_000_000
@@ -318,8 +317,8 @@ def test_first_frame_of_several(format_name: str) -> None:
 
 
 def test_default_image_of_an_apng_counts_as_its_first() -> None:
-    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
-    data = make.encoded(images[0], "PNG", save_all=True, append_images=images[1:], default_image=True)
+    decode = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
+    data = make.encoded(decode[0], "PNG", save_all=True, append_images=decode[1:], default_image=True)
     assert (decoded(data).rgb == (255, 0, 0)).all()
 
 
@@ -349,7 +348,7 @@ def test_bomb_costs_no_memory() -> None:
     script = """
 import resource
 from autolabel.errors import RejectedImage
-from autolabel.images import decode, probe_size
+from autolabel.images.decode import decode, probe_size
 from tests.bad_images import bad_images, blank_png
 bombs = [blank_png(9000, 9000)] + [data for name, (data, _) in bad_images().items() if "claimed" in name]
 assert len(bombs) == 6 and len(bombs[0]) < 11_000
@@ -396,7 +395,7 @@ def test_webp_over_the_cap_is_not_even_opened(options: dict[str, Any], monkeypat
     """Its plugin allocates the canvas as it opens."""
     data = make.encoded(make.picture(), "WEBP", **options)
     opened: list[Any] = []
-    monkeypatch.setitem(images._READERS, "WEBP", opened.append)
+    monkeypatch.setitem(_READERS, "WEBP", opened.append)
     with pytest.raises(RejectedImage, match="48 x 32 = 1536 pixels"):
         decoded(data, max_pixels=1535)
     assert not opened
@@ -414,7 +413,7 @@ def test_memory_error_is_no_verdict_on_the_image(monkeypatch: pytest.MonkeyPatch
     def full(_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("autolabel.images._to_rgb", full)
+    monkeypatch.setattr("autolabel.images.decode._to_rgb", full)
     with pytest.raises(MemoryError):
         decoded(GOOD["plain.jpg"])
 

@@ -16,7 +16,7 @@ N_IMAGES = 200
 
 
 def start(photos: Path, output: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
+    command = [sys.executable, "-m", "autolabel.cli.commands", "label", f"input.uri={photos}", f"output.uri={output}"]
     command += ["output.unit_size=4", "prompts=[red circle, triangle]", "cluster.cpus_per_actor=1"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -40,7 +40,7 @@ def test_an_interrupted_job_says_how_to_go_on(sent: signal.Signals, tmp_path: Pa
     assert again[:2] == ["autolabel", "label"]
     assert not run_verify(output).n_problems
     done = subprocess.run(
-        [sys.executable, "-m", "autolabel.cli", *again[1:]], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "autolabel.cli.commands", *again[1:]], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert run_verify(output).clean
@@ -71,7 +71,7 @@ with interruption.interruptible(lambda: print("farewell", flush=True)):
 
 
 def test_a_block_that_ends_leaves_the_handlers_as_they_were() -> None:
-    from autolabel.interruption import interruptible
+    from autolabel.signals import interruptible
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), interruptible(lambda: None):

@@ -16,17 +16,20 @@ import pytest
 import torch
 from PIL import Image
 
-from autolabel import images, labels, plan, run_record
-from autolabel import labeler as labeler_module
-from autolabel.composition import compose_config
+from autolabel import plan
 from autolabel.config import InputConfig, LabelConfig
-from autolabel.image_labels import ImageLabels
-from autolabel.labeler import Labeler
-from autolabel.messages import LabelJob
-from autolabel.ontology import Category, Ontology
+from autolabel.config.compose import compose_config
+from autolabel.images import decode
+from autolabel.inputs.listing import list_images
+from autolabel.labels.types import ImageLabels
+from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
+from autolabel.output import run_record
+from autolabel.pipeline import unit as labeler_module
+from autolabel.pipeline.messages import LabelJob
+from autolabel.pipeline.timing import StageSeconds
+from autolabel.pipeline.unit import Labeler
+from autolabel.prompts.ontology import Category, Ontology
 from autolabel.sam3.engine import Engine, Pair, PairResult
-from autolabel.sources import list_images
-from autolabel.stages import StageSeconds
 from autolabel.storage import Storage, open_storage
 from autolabel.storage.local import LocalStorage
 from tests.deadly import deadly_images, make_deadly
@@ -112,7 +115,7 @@ def test_synonyms_thresholds_and_caps_make_the_rows(tmp_path: Path) -> None:
     report = labeler(job, engine).label_unit(0)
     assert [len(pairs) for pairs in engine.asked] == [6, 3]  # two images by three phrases, then the last image
     assert [pair.threshold for pair in engine.asked[0][:3]] == [0.4, 0.4, 0.4]
-    rows = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
+    rows = open_unit(storage, job.output_uri, 0).read().to_pylist()
     for row in rows:
         # six masks of a car are two objects: the twin halves by NMS, the synonym's by NMS; of a sign the best alone
         found = [(i["category_id"], i["phrase"], round(i["score"], 2)) for i in row["instances"]]
@@ -124,7 +127,7 @@ def test_synonyms_thresholds_and_caps_make_the_rows(tmp_path: Path) -> None:
             *((1, "van", 0.7), (2, "sign", 0.7)),  # a synonym's twin, and below the threshold
         ]
     assert report.summary.instances_of == {1: 6, 2: 3}
-    assert report.summary == labels.read_summary(storage, job.output_uri, 0)
+    assert report.summary == read_summary(storage, job.output_uri, 0)
 
 
 def test_a_unit_that_is_there_is_left_alone(tmp_path: Path) -> None:
@@ -146,12 +149,12 @@ def test_in_quarantine_the_image_that_kills_is_rejected_and_the_others_are_as_ev
     job, storage = prepared(tmp_path)
     plainly = labeler(job, FoundEverywhere())
     plainly.label_unit(0)
-    expected = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
+    expected = open_unit(storage, job.output_uri, 0).read().to_pylist()
     (tmp_path / "out" / "labels" / "00000000.parquet").unlink()
     deaths = deadly_images(tmp_path, monkeypatch)
     make_deadly(tmp_path / "in" / Path(expected[1]["uri"]).name)
     report = labeler(job, FoundEverywhere()).label_unit(0, careful=True)
-    rows = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
+    rows = open_unit(storage, job.output_uri, 0).read().to_pylist()
     assert report.summary.rejected_by == {"decoder_died": 1}
     assert report.stages.decode > 0
     assert rows[1]["reject_detail"] == "its decoding ended the process"
@@ -173,7 +176,7 @@ def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(owner, name, slowly)
 
     slow(LocalStorage, "read", 0.3)
-    slow(images, "decode", 0.35)
+    slow(decode, "decode", 0.35)
     slow(FoundEverywhere, "segment", 0.6)
     slow(labeler_module, "finish", 0.45)
     slow(LocalStorage, "create_once", 1.5)
@@ -187,24 +190,23 @@ def test_the_next_unit_begins_before_the_last_one_is_written(tmp_path: Path, mon
     job, storage = prepared(tmp_path)
     engine, may_write, writing = FoundEverywhere(), threading.Event(), threading.Event()
     one = labeler(job, engine)
-    write_unit = labels.write_unit
 
     def held_up(*arguments: object) -> bool:
         writing.set()
         assert may_write.wait(30)
         return write_unit(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("autolabel.labeler.write_unit", held_up)
+    monkeypatch.setattr("autolabel.pipeline.unit.write_unit", held_up)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(one.label_unit, 0)
         assert writing.wait(30)
         engine.began.clear()
         second = pool.submit(one.label_unit, 1)
         assert engine.began.wait(30), "the model waits for a file to be written"
-        assert labels.done_units(storage, job.output_uri) == set()
+        assert done_units(storage, job.output_uri) == set()
         may_write.set()
         assert {first.result(30).unit, second.result(30).unit} == {0, 1}
-    assert labels.done_units(storage, job.output_uri) == {0, 1}
+    assert done_units(storage, job.output_uri) == {0, 1}
 
 
 def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

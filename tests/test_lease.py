@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel import lease
 from autolabel.errors import BadInput, JobFailed, Refused, StorageError
-from autolabel.lease import claim, held, last_run, record_uri, this_run
+from autolabel.output import lease
+from autolabel.output.lease import claim, held, last_run, record_uri, this_run
 from autolabel.storage import Storage, open_storage
 from tests.conftest import S3
 from tests.jobs import run_label, run_verify
@@ -84,7 +84,7 @@ def test_a_dead_run_of_another_machine_expires(
 
 def test_a_killed_process_of_this_machine_holds_nobody_up(tmp_path: Path) -> None:
     storage = open_storage(str(tmp_path), {})
-    program = "import os, sys; from autolabel.lease import *; from autolabel.storage import open_storage\n"
+    program = "import os, sys; from autolabel.output.lease import *; from autolabel.storage import open_storage\n"
     program += "claim(open_storage(sys.argv[1], {}), sys.argv[1]); os.kill(os.getpid(), 9)"
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert killed.returncode == -9
@@ -200,7 +200,7 @@ def test_a_second_job_on_an_output_is_refused_and_the_first_ends_well(tmp_path: 
     photos, output = tmp_path / "photos", tmp_path / "labels"
     write_scenes(photos, count=60, seed=2)
     settings = ["output.unit_size=4", "prompts=[red circle, triangle]"]
-    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
+    command = [sys.executable, "-m", "autolabel.cli.commands", "label", f"input.uri={photos}", f"output.uri={output}"]
     first = subprocess.Popen([*command, *settings, "cluster.cpus_per_actor=1"], stderr=subprocess.PIPE, text=True)
     while not list(output.glob("labels/*.parquet")):
         assert first.poll() is None, first.communicate()

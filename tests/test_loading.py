@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.composition import compose_config
 from autolabel.config import LabelConfig
+from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode, StorageError
-from autolabel.loading import LoadedImage, Rejection, ahead, load
+from autolabel.pipeline.load import LoadedImage, Rejection, ahead, load
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, open_storage
 from tests.bad_images import good_images

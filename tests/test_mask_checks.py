@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from autolabel.columns import Found, found
-from autolabel.label_schema import INSTANCE
-from autolabel.mask_checks import doubtful, extent, extents, mask_problems
-from autolabel.rle import area, bbox_xywh, encode, from_runs
+from autolabel.labels.columns import Found, found
+from autolabel.labels.schema import INSTANCE
+from autolabel.masks.rle import area, bbox_xywh, encode, from_runs
+from autolabel.output.mask_checks import doubtful, extent, extents, mask_problems
 
 SIZES_HW = st.tuples(st.integers(1, 9), st.integers(1, 9))
 MASKS = arrays(bool, SIZES_HW)

@@ -23,16 +23,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from autolabel import labels, lease, plan, run_record, storage
+from autolabel import plan, storage
 from autolabel.config import LabelConfig, OutputConfig, VerifyConfig
 from autolabel.errors import Refused, RejectCode
-from autolabel.image_labels import ImageLabels, PromptResult
-from autolabel.labels import file_metadata, write_unit
-from autolabel.ontology import Category, Ontology
+from autolabel.inputs.listing import Listing
+from autolabel.labels.types import ImageLabels, PromptResult
+from autolabel.labels.units import done_units, file_metadata, write_unit
+from autolabel.output import lease, run_record
+from autolabel.output.verify import verify
 from autolabel.plan import Plan
-from autolabel.sources import Listing
+from autolabel.prompts.ontology import Category, Ontology
 from autolabel.storage import Listed, Storage
-from autolabel.verify import verify
 
 Result = TypeVar("Result")
 
@@ -116,7 +117,7 @@ class Driver:
         yield "sealed"
         sealed = Plan(self.store, URI)
         metadata = file_metadata(record.fingerprint, ONTOLOGY)
-        for unit in sorted(set(range(sealed.n_units)) - labels.done_units(self.store, URI)):
+        for unit in sorted(set(range(sealed.n_units)) - done_units(self.store, URI)):
             yield "about to write"
             rows = [row(image.image_id, image.uri) for image in sealed.unit(unit)]
             created = write_unit(self.store, URI, unit, rows, metadata)

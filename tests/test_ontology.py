@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from autolabel.categories import named_in, parse_prompt_file, read_categories
 from autolabel.errors import BadInput
-from autolabel.ontology import Category, Ontology
+from autolabel.prompts.categories import named_in, parse_prompt_file, read_categories
+from autolabel.prompts.ontology import Category, Ontology
 
 FARMER = "\U0001f468\u200d\U0001f33e"  # joined by a format character, which is none to refuse
 
@@ -268,7 +268,8 @@ def test_ten_thousand_categories_are_fast() -> None:
 
 
 def test_import_brings_neither_torch_nor_ray() -> None:
-    script = "import sys, autolabel.ontology, autolabel.exemplars; print({'torch', 'ray'} & set(sys.modules))"
+    script = "import sys, autolabel.prompts.categories, autolabel.prompts.exemplars\n"
+    script += "print({'torch', 'ray'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from autolabel.parts import shares_outside_largest
-from autolabel.rle import Rle, encode, run_lengths
-from autolabel.runs import run_lengths_of
+from autolabel.masks.components import shares_outside_largest
+from autolabel.masks.rle import Rle, encode, run_lengths
+from autolabel.masks.runs import run_lengths_of
 
 SIZES = st.tuples(st.integers(1, 14), st.integers(1, 14))
 MASKS = arrays(bool, SIZES).filter(lambda mask: mask.any())

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autolabel.image_labels import Instance
-from autolabel.postprocess import Rules, select
-from autolabel.rle import area, bbox_xywh, encode, pairwise_overlap
+from autolabel.labels.types import Instance
+from autolabel.masks.rle import area, bbox_xywh, encode, pairwise_overlap
+from autolabel.selection import Rules, select
 
 
 def rectangle(x0: int, x1: int, *, score: float, category: int = 1, phrase: str = "a", y1: int = 10) -> Instance:

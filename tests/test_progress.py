@@ -8,11 +8,12 @@ from collections import Counter
 
 import pytest
 
-from autolabel import passes, progress
-from autolabel.ontology import Category, Ontology
-from autolabel.passes import over_units
-from autolabel.progress import Progress
-from autolabel.summary import Summary, closing_text
+from autolabel.labels.summary import Summary, closing_text
+from autolabel.output import passes
+from autolabel.output.passes import over_units
+from autolabel.pipeline import progress
+from autolabel.pipeline.progress import Progress
+from autolabel.prompts.ontology import Category, Ontology
 
 
 def done(n_labelled: int, n_rejected: int) -> Summary:

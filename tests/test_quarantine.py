@@ -7,7 +7,7 @@ import time
 import pytest
 
 from autolabel.errors import RejectCode, RejectedImage
-from autolabel.quarantine import Quarantine
+from autolabel.images.isolation import Quarantine
 
 
 def die(signal_number: int) -> None:

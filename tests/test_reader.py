@@ -17,8 +17,8 @@ from pycocotools import mask as coco
 import autolabel
 from autolabel import Labels
 from autolabel.errors import BadInput, RejectCode, StorageError
-from autolabel.image_labels import Status
-from autolabel.labels import unit_uri
+from autolabel.labels.types import Status
+from autolabel.labels.units import unit_uri
 from autolabel.storage import open_storage
 from tests.conftest import S3
 from tests.outputs import UNIT_SIZE, labelled_scenes
@@ -52,7 +52,7 @@ def flat(folder: Path) -> duckdb.DuckDBPyConnection:
 def test_importing_the_package_imports_nothing_heavy() -> None:
     program = """
 import sys, autolabel
-assert "autolabel.reader" not in sys.modules
+assert "autolabel.reader.labels" not in sys.modules
 autolabel.Labels
 print([name for name in ("torch", "ray", "cv2", "matplotlib", "pandas") if name in sys.modules])
 """

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from autolabel.errors import RejectCode
-from autolabel.image_labels import ImageLabels, Instance, PromptResult
-from autolabel.label_schema import SCHEMA
-from autolabel.labels import file_metadata, open_unit, read_summary, write_unit
-from autolabel.ontology import Category, Ontology
-from autolabel.rle import area, bbox_xywh, decode, encode
+from autolabel.labels.schema import SCHEMA
+from autolabel.labels.types import ImageLabels, Instance, PromptResult
+from autolabel.labels.units import file_metadata, open_unit, read_summary, write_unit
+from autolabel.masks.rle import area, bbox_xywh, decode, encode
+from autolabel.prompts.ontology import Category, Ontology
 from autolabel.storage import open_storage
 
 ONTOLOGY = Ontology(categories=(Category(id=1, name="car", phrases=("car", "van")),))

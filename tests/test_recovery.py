@@ -15,7 +15,7 @@ UNIT_SIZE = 4
 
 
 def start(photos: Path, output: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
+    command = [sys.executable, "-m", "autolabel.cli.commands", "label", f"input.uri={photos}", f"output.uri={output}"]
     command += [f"output.unit_size={UNIT_SIZE}", "prompts=[red circle, triangle]", "cluster.cpus_per_actor=1"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

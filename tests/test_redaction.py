@@ -2,8 +2,8 @@
 
 import pytest
 
-from autolabel import cli
-from autolabel.composition import compose_config
+from autolabel.cli import commands
+from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.redaction import has_password, redacted, redacted_override
 
@@ -47,7 +47,7 @@ def test_overrides(override: str, shown: str) -> None:
 
 def test_the_printed_configuration_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     overrides = [f"{name}.storage_options.secret={SECRET}" for name in ("input", "output", "model")]
-    assert cli.main(["label", "--cfg", "job", "input.uri=photos", "prompts=[été]", *overrides]) == 0
+    assert commands.main(["label", "--cfg", "job", "input.uri=photos", "prompts=[été]", *overrides]) == 0
     printed = capsys.readouterr().out
     assert printed.count("secret: '***'") == 3
     assert SECRET not in printed
@@ -56,7 +56,7 @@ def test_the_printed_configuration_holds_no_secret(capsys: pytest.CaptureFixture
 
 
 def test_a_wrong_override_beside_cfg_is_still_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["label", "--cfg", "job", "inptu.uri=x"]) == 2
+    assert commands.main(["label", "--cfg", "job", "inptu.uri=x"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "inptu" in captured.err

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-from autolabel.cli import main
-from autolabel.composition import compose_config
+from autolabel.cli.commands import main
 from autolabel.config import OutputConfig
+from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput, Refused
-from autolabel.output import LabelledOutput, finished_output
-from autolabel.refine import refine
+from autolabel.output.job_output import LabelledOutput, finished_output
+from autolabel.pipeline.refine import refine
 from tests.jobs import run_verify
 from tests.outputs import ONTOLOGY, labelled_scenes
 

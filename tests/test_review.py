@@ -8,17 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autolabel import plan, run_record
-from autolabel.composition import compose_config
+from autolabel import plan
 from autolabel.config import OutputConfig
+from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode
-from autolabel.image_labels import ImageLabels, Instance, PromptResult
-from autolabel.labels import file_metadata, read_columns, write_unit
-from autolabel.ontology import Category, Ontology
-from autolabel.output import LabelledOutput, open_output
-from autolabel.review import REASONS, SCHEMA, Doubted, ReviewQueue, doubted
-from autolabel.rle import area, bbox_xywh, encode
-from autolabel.sources import Listing
+from autolabel.inputs.listing import Listing
+from autolabel.labels.types import ImageLabels, Instance, PromptResult
+from autolabel.labels.units import file_metadata, read_columns, write_unit
+from autolabel.masks.rle import area, bbox_xywh, encode
+from autolabel.output import run_record
+from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.prompts.ontology import Category, Ontology
+from autolabel.review.queue import REASONS, SCHEMA, Doubted, ReviewQueue, doubted
 from autolabel.storage import Listed, open_storage
 
 ONTOLOGY = Ontology(
@@ -162,7 +163,7 @@ def test_the_queue_is_written_most_doubtful_first_without_rejected_images(tmp_pa
 
 
 def test_a_queue_of_several_row_groups_keeps_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autolabel.review.ROWS_PER_GROUP", 10)
+    monkeypatch.setattr("autolabel.review.queue.ROWS_PER_GROUP", 10)
     rng = np.random.default_rng(0)
     units = [
         Doubted(

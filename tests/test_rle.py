@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from pycocotools import mask as coco
 
-from autolabel.rle import Rle, area, bbox_xywh, decode, decode_crop, encode, pairwise_overlap
+from autolabel.masks.rle import Rle, area, bbox_xywh, decode, decode_crop, encode, pairwise_overlap
 
 
 def blobs(n: int, size_hw: tuple[int, int], seed: int = 0) -> npt.NDArray[np.bool_]:

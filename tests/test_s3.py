@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from autolabel import labels, pipeline
-from autolabel.composition import compose_config
-from autolabel.job import label
-from autolabel.messages import LabelJob
+from autolabel.config.compose import compose_config
+from autolabel.labels.units import done_units, open_unit
+from autolabel.output.run_record import read
+from autolabel.pipeline import actors
+from autolabel.pipeline.heartbeat import Tally
+from autolabel.pipeline.job import label
+from autolabel.pipeline.messages import LabelJob
 from autolabel.plan import Plan
-from autolabel.run_record import read
 from autolabel.storage import open_storage
-from autolabel.tally import Tally
 from tests.conftest import S3
 from tests.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify
 from tests.scenes import write_scenes
@@ -47,9 +48,9 @@ def test_from_s3_to_s3_with_several_workers(s3: S3, bucket: tuple[str, Path], tm
     run_label(folder, tmp_path / "labels", *SETTINGS)
     local = {Path(row["uri"]).name: row for row in rows_of(tmp_path / "labels")}
     storage = open_storage(uri, s3.options)
-    assert labels.done_units(storage, f"{uri}/labels") == set(range(16))
+    assert done_units(storage, f"{uri}/labels") == set(range(16))
     for unit in range(16):
-        for row in labels.open_unit(storage, f"{uri}/labels", unit).read().to_pylist():
+        for row in open_unit(storage, f"{uri}/labels", unit).read().to_pylist():
             assert_same_labels(row, local.pop(row["uri"].removeprefix(f"{uri}/photos/")))
     assert not local
 
@@ -63,7 +64,7 @@ def test_from_s3_to_s3_with_several_workers(s3: S3, bucket: tuple[str, Path], tm
         record=record,
         checkpoint_sha256=None,
     )
-    reports = list(pipeline.label_units(job, range(plan.n_units), Tally()))
+    reports = list(actors.label_units(job, range(plan.n_units), Tally()))
     assert {report.unit for report in reports} == set(range(16))
     assert len({report.worker for report in reports}) == 2
 
@@ -90,5 +91,5 @@ def test_a_replaced_object_is_a_changed_image(s3: S3, bucket: tuple[str, Path]) 
     s3.put(f"{uri}/replaced/{names[0]}", (folder / "scene-03.png").read_bytes())
     storage.fs.rm(f"{uri}/replaced/{names[1]}".removeprefix("s3://"))  # type: ignore[attr-defined]
     run_label(f"{uri}/replaced", f"{uri}/out", *overrides)
-    rows = labels.open_unit(storage, f"{uri}/out", 0).read().to_pylist()
+    rows = open_unit(storage, f"{uri}/out", 0).read().to_pylist()
     assert [row["reject_code"] for row in rows] == ["changed", "missing"]

@@ -7,12 +7,12 @@ from typing import Any, cast
 import pytest
 import torch
 
-from autolabel import labels
 from autolabel.errors import JobFailed
+from autolabel.labels.units import open_unit
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.forward import Asked, Forward, Found, ImageFeatures
-from autolabel.segmenting import NO_ROOM, segment_batch
+from autolabel.segmentation.batch import NO_ROOM, segment_batch
 from tests.test_labeler import FoundEverywhere, labeler, prepared
 
 
@@ -85,7 +85,7 @@ def test_its_row_says_so_and_the_rest_of_the_unit_is_labelled(tmp_path: Path) ->
     report = labeler(job, engine).label_unit(0)
     assert engine.n_refused == 2
     assert report.summary.rejected_by == {"out_of_memory": 1}
-    rows = labels.open_unit(storage, job.output_uri, 0).read().to_pylist()
+    rows = open_unit(storage, job.output_uri, 0).read().to_pylist()
     assert [row["status"] for row in rows] == ["labelled", "rejected", "labelled"]
     assert (rows[1]["reject_code"], rows[1]["reject_detail"]) == ("out_of_memory", NO_ROOM)
     assert len(rows[1]["sha256"]) == 64

@@ -14,7 +14,7 @@ import pytest
 
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
-from autolabel.sources import Listing, list_images
+from autolabel.inputs.listing import Listing, list_images
 from autolabel.storage import open_storage
 from tests.conftest import S3
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from autolabel import lease
-from autolabel.cli import main
-from autolabel.composition import compose_config
-from autolabel.labels import unit_uri
-from autolabel.lease import held, last_run, record_uri
-from autolabel.output import LabelledOutput
-from autolabel.status import JobStatus, status
+from autolabel.cli.commands import main
+from autolabel.config.compose import compose_config
+from autolabel.labels.units import unit_uri
+from autolabel.output import lease
+from autolabel.output.job_output import LabelledOutput
+from autolabel.output.lease import held, last_run, record_uri
+from autolabel.output.status import JobStatus, status
 from tests.outputs import labelled_scenes
 
 
@@ -67,7 +67,7 @@ def test_a_dead_job_is_seen_and_has_no_time_left(tmp_path: Path) -> None:
 
 
 def test_of_many_units_a_sample_is_looked_at(labelled: LabelledOutput, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autolabel.status.FOOTERS", 2)
+    monkeypatch.setattr("autolabel.output.status.FOOTERS", 2)
     assert "(2 of the units looked at)" in str(asked(labelled))
 
 

@@ -7,10 +7,10 @@ from zlib import crc32
 
 import pytest
 
-from autolabel import lease, run_record
 from autolabel.errors import BadInput, RejectCode, RejectedImage, StorageError
-from autolabel.lease import claim, encoded, held, last_run, record_uri, this_run
-from autolabel.loading import fetch
+from autolabel.output import lease, run_record
+from autolabel.output.lease import claim, encoded, held, last_run, record_uri, this_run
+from autolabel.pipeline.load import fetch
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, base, open_storage
 from autolabel.storage.uris import join

@@ -2,13 +2,13 @@
 
 import pytest
 
-from autolabel import tally
-from autolabel.tally import Paced
+from autolabel.pipeline import heartbeat
+from autolabel.pipeline.heartbeat import Paced
 
 
 def test_counts_are_told_on_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock_s = [0.0]
-    monkeypatch.setattr(tally.time, "monotonic", lambda: clock_s[-1])
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: clock_s[-1])
     told: list[int] = []
     looked_at = Paced(told.append)
     for seconds in (100.0, 100.2, 100.9, 101.0, 101.5, 105.0):
@@ -18,14 +18,14 @@ def test_counts_are_told_on_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_actor_that_joins_again_is_the_same_actor() -> None:
-    counts = tally._Counts()
+    counts = heartbeat._Counts()
     for actor in ("a", "b", "a"):
         counts.join(actor)
     assert counts.actors() == ["a", "b"]
 
 
 def test_waiting_for_the_first_actor_is_no_standstill() -> None:
-    counts = tally._Counts()
+    counts = heartbeat._Counts()
     assert counts.standstill()[0] < 0
     counts.join("a")
     assert counts.standstill()[0] >= 0

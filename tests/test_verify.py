@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autolabel import passes, plan, run_record
-from autolabel.composition import compose_config
+from autolabel import plan
+from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
-from autolabel.image_labels import ImageLabels
-from autolabel.label_schema import SCHEMA
-from autolabel.labels import file_metadata, unit_uri, write_unit
-from autolabel.sources import Listing
+from autolabel.inputs.listing import Listing
+from autolabel.labels.schema import SCHEMA
+from autolabel.labels.types import ImageLabels
+from autolabel.labels.units import file_metadata, unit_uri, write_unit
+from autolabel.output import passes, run_record
 from autolabel.storage import Listed, open_storage
 from tests.jobs import run_verify
 from tests.test_readers import ONTOLOGY, instance, looked_at, unreadable
@@ -172,8 +173,8 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     program = r"""
 import re, sys
 from pathlib import Path
-from autolabel.composition import compose_config
-from autolabel.verify import verify
+from autolabel.config.compose import compose_config
+from autolabel.output.verify import verify
 assert verify(compose_config("verify", [f"output.uri={sys.argv[1]}"])).clean
 print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 """

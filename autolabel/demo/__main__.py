@@ -10,11 +10,11 @@ from pathlib import Path
 
 import orjson
 
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.demo.contact_sheet import draw_sheet
 from autolabel.demo.ground_truth import demo_scenes, file_name
 from autolabel.demo.scenes import Scene, draw_scene
-from autolabel.rle import bbox_xywh, encode
+from autolabel.masks.rle import bbox_xywh, encode
 
 COUNT, SEED = 12, 7
 BOXED = "like the box"  # a category of conf/prompts/demo.yaml

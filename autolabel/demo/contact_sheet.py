@@ -10,7 +10,7 @@ import numpy.typing as npt
 import orjson
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from autolabel.rle import Rle, decode
+from autolabel.masks.rle import Rle, decode
 
 TILE_WH = (252, 204)  # pixels; images keep their proportions inside
 GAP, HEADING = 10, 46

@@ -11,7 +11,7 @@ from autolabel.config import DemoScenesConfig
 from autolabel.demo.phrases import PHRASES
 from autolabel.demo.scenes import Scene, draw_scene
 from autolabel.errors import Refused
-from autolabel.rle import area, bbox_xywh, encode
+from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.storage import Storage, check_output, open_storage
 from autolabel.storage.uris import full_uri, join
 

@@ -14,14 +14,14 @@ import numpy as np
 import orjson
 import pyarrow.dataset as ds
 
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.demo.average_precision import average_precision
 from autolabel.demo.ground_truth import GROUND_TRUTH_NAME, demo_scenes
 from autolabel.demo.phrases import COLORS, PHRASES, SHAPES, SYNONYMS, Kind, Phrase, phrase
 from autolabel.demo.scenes import Scene, draw_scene
 from autolabel.exports import export
-from autolabel.job import label
-from autolabel.rle import Rle, area, bbox_xywh, encode, pairwise_overlap
+from autolabel.masks.rle import Rle, area, bbox_xywh, encode, pairwise_overlap
+from autolabel.pipeline.job import label
 
 LOWEST_SCORE = 0.05  # of what average precision is computed over
 THRESHOLD = 0.5

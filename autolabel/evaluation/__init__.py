@@ -14,10 +14,10 @@ from autolabel.evaluation.detections import Detections, read_labels, read_result
 from autolabel.evaluation.ground_truth import GroundTruth, read_ground_truth
 from autolabel.evaluation.matching import CategoryMatch, match_categories, match_images
 from autolabel.evaluation.plots import f1_svg, precision_recall_svg
-from autolabel.evaluation.prompts import prompts_yaml
+from autolabel.evaluation.prompts_yaml import prompts_yaml
 from autolabel.evaluation.summary import Evaluation
-from autolabel.ontology import Ontology
-from autolabel.output import open_output
+from autolabel.output.job_output import open_output
+from autolabel.prompts.ontology import Ontology
 from autolabel.storage import check_output, open_storage
 from autolabel.storage.uris import full_uri, join
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from autolabel.rle import Rle, bbox_xywh, decode
+from autolabel.masks.rle import Rle, bbox_xywh, decode
 
 WIDTH_SHARE = 0.02  # of the image's diagonal: how far inside of its outline a mask's boundary reaches
 

@@ -18,7 +18,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from autolabel.evaluation.boundaries import boundary, boundary_iou
 from autolabel.evaluation.comparison import Comparison
 from autolabel.evaluation.detections import Detections
-from autolabel.rle import Rle, area, bbox_xywh
+from autolabel.masks.rle import Rle, area, bbox_xywh
 
 AREAS = ("all", "small", "medium", "large")
 

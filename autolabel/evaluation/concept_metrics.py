@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from autolabel.evaluation.comparison import ComparedPair, Comparison
-from autolabel.rle import pairwise_overlap
+from autolabel.masks.rle import pairwise_overlap
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # COCO's
 

@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from autolabel.evaluation.comparison import ComparedPair, Comparison
 from autolabel.evaluation.detections import Detection
 from autolabel.evaluation.ground_truth import TruthObject
-from autolabel.rle import Rle, pairwise_overlap
+from autolabel.masks.rle import Rle, pairwise_overlap
 
 RIGHT_IOU = 0.5
 MOST_POINTS = 200

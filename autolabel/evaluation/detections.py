@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 from autolabel.errors import BadInput, shown
 from autolabel.evaluation.ground_truth import GroundTruth, is_integer, parsed, refuse
 from autolabel.evaluation.matching import CategoryMatch, ImageMatch
-from autolabel.evaluation.segmentations import read_mask
-from autolabel.image_labels import Instance, Status
-from autolabel.label_schema import instance
-from autolabel.labels import done_units, read_unit
-from autolabel.ontology import Ontology
-from autolabel.output import LabelledOutput
-from autolabel.postprocess import Rules, select
-from autolabel.rle import Rle
+from autolabel.labels.schema import instance
+from autolabel.labels.types import Instance, Status
+from autolabel.labels.units import done_units, read_unit
+from autolabel.masks.coco import read_mask
+from autolabel.masks.rle import Rle
+from autolabel.output.job_output import LabelledOutput
+from autolabel.prompts.ontology import Ontology
+from autolabel.selection import Rules, select
 
 Pair = tuple[int, int]  # id of the ground truth's image, id of the ontology's category
 

@@ -12,12 +12,12 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from autolabel import rle
-from autolabel.categories import read_categories
 from autolabel.errors import BadInput, shown
-from autolabel.evaluation.segmentations import read_mask
-from autolabel.ontology import Ontology
-from autolabel.rle import Rle
+from autolabel.masks import rle
+from autolabel.masks.coco import read_mask
+from autolabel.masks.rle import Rle
+from autolabel.prompts.categories import read_categories
+from autolabel.prompts.ontology import Ontology
 
 MOST_PROBLEMS = 50  # told of one file; a wrong field is wrong in every annotation
 

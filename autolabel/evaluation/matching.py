@@ -7,9 +7,9 @@ from functools import cached_property
 
 from autolabel.errors import BadInput
 from autolabel.evaluation.ground_truth import GroundTruth
-from autolabel.ontology import Ontology, normalized, sameness
-from autolabel.output import LabelledOutput
+from autolabel.output.job_output import LabelledOutput
 from autolabel.plan import PlannedImage
+from autolabel.prompts.ontology import Ontology, normalized, sameness
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from autolabel.evaluation.comparison import Comparison
 from autolabel.evaluation.concept_metrics import IOU_THRESHOLDS, ConceptMetrics
 from autolabel.evaluation.curves import RIGHT_IOU, CategoryCurve, Quality
 from autolabel.evaluation.matching import CategoryMatch
-from autolabel.ontology import Ontology
+from autolabel.prompts.ontology import Ontology
 
 LONGEST_NAME, MOST_NAMES = 32, 10  # of the table, and of a sentence beside it
 UNDEFINED = "undefined"

@@ -22,9 +22,9 @@ from autolabel.exports import (
     semantic,
     yolo,
 )
+from autolabel.exports.base import Export, clear
 from autolabel.exports.splits import DEFAULT_SHARES, Splits
-from autolabel.exports.writing import Export, clear
-from autolabel.output import finished_output
+from autolabel.output.job_output import finished_output
 from autolabel.storage.uris import join
 
 

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import orjson
 
-from autolabel.exports.writing import Export
-from autolabel.image_labels import Status
+from autolabel.exports.base import Export
+from autolabel.labels.types import Status
 
 FILES = r"(annotations|results)(-\d+)?\.json|manifest\.json"
 ANNOTATIONS_PER_FILE = 1_000_000

@@ -11,10 +11,10 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from autolabel.exports.base import Export, damage_told
 from autolabel.exports.coco import Annotation, annotations, plan_shards, write_dataset, write_manifest
-from autolabel.exports.polygons import Fit, flat, outlines
-from autolabel.exports.writing import Export, damage_told
-from autolabel.rle import Rle
+from autolabel.masks.polygons import Fit, flat, outlines
+from autolabel.masks.rle import Rle
 
 MIN_IOU = 0.9
 

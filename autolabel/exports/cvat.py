@@ -10,11 +10,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 import orjson
 
-from autolabel.exports.masks import row_runs
-from autolabel.exports.writing import Export, ExportImage
-from autolabel.image_labels import Instance
+from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.painting import row_runs
+from autolabel.labels.types import Instance
+from autolabel.masks.rle import decode_crop
 from autolabel.parallel import CPU_THREADS, in_threads
-from autolabel.rle import decode_crop
 
 FILES = r"annotations\.xml|labels\.json"
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2

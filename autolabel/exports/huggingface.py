@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from autolabel.exports.writing import Export
-from autolabel.image_labels import Status
+from autolabel.exports.base import Export
+from autolabel.labels.types import Status
 
 FILES = r"data/[a-z][a-z0-9_]*-\d+-of-\d+\.parquet|README\.md"
 IMAGES_PER_FILE = 5000  # held in memory, of each split

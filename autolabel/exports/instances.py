@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from autolabel.exports.writing import Export
+from autolabel.exports.base import Export
 
 FILES = r"(images/)?\d+\.parquet"
 UNITS_PER_FILE = 32  # held in memory

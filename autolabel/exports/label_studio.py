@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from autolabel.exports.masks import row_runs
-from autolabel.exports.writing import Export, ExportImage
-from autolabel.image_labels import Instance
+from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.painting import row_runs
+from autolabel.labels.types import Instance
+from autolabel.masks.rle import Rle, decode_crop
 from autolabel.parallel import CPU_THREADS, in_threads
-from autolabel.rle import Rle, decode_crop
 from autolabel.storage.uris import scheme_of
 
 FILES = r"tasks-\d+\.json|labels\.xml"

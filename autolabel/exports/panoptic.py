@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import orjson
 
+from autolabel.exports.base import Export, ExportImage
 from autolabel.exports.coco import categories, images, info, write_list
-from autolabel.exports.masks import Painting, paint
-from autolabel.exports.stems import Stems
-from autolabel.exports.writing import Export, ExportImage
-from autolabel.image_labels import Instance
+from autolabel.exports.file_names import Stems
+from autolabel.exports.painting import Painting, paint
+from autolabel.labels.types import Instance
 from autolabel.parallel import CPU_THREADS, in_threads
 
 FILES = r"masks/.+\.png|panoptic\.json"

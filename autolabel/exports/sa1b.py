@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from autolabel.exports.stems import Stems
-from autolabel.exports.writing import Export, ExportImage
-from autolabel.image_labels import Instance
+from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.file_names import Stems
+from autolabel.labels.types import Instance
 from autolabel.parallel import IO_THREADS, in_threads
 
 FILES = r".+\.json"

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import orjson
 
-from autolabel.exports.masks import paint
-from autolabel.exports.stems import Stems
-from autolabel.exports.writing import Export, ExportImage
+from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.file_names import Stems
+from autolabel.exports.painting import paint
 from autolabel.parallel import CPU_THREADS, in_threads
 
 FILES = r".+\.png|classes\.json"

@@ -29,9 +29,9 @@ from functools import partial
 
 import yaml
 
-from autolabel.exports.polygons import QUARTER_PX, Fit, filled_iou, ring
-from autolabel.exports.stems import BY_ID, Stems
-from autolabel.exports.writing import Export, ExportImage
+from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.file_names import BY_ID, Stems
+from autolabel.masks.polygons import QUARTER_PX, Fit, filled_iou, ring
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.storage.uris import scheme_of
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-from autolabel import labels
 from autolabel.config import ReportConfig
 from autolabel.errors import BadInput
-from autolabel.output import LabelledOutput, open_output
+from autolabel.labels.units import done_units_at
+from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.status import RECENT_UNITS, rate
 from autolabel.report import gallery, page
 from autolabel.report.evaluation import read_evaluation
+from autolabel.report.runtimes import works
 from autolabel.report.survey import survey_output
-from autolabel.report.work import works
-from autolabel.status import RECENT_UNITS, rate
 from autolabel.storage import Storage, check_output, open_storage
 from autolabel.storage.uris import join
 
@@ -26,7 +26,7 @@ def report(config: ReportConfig) -> str:
     """
     output = open_output(config.output)
     storage, report_uri = place_of(config, output.storage)
-    created_at = labels.done_units_at(output.storage, output.uri)
+    created_at = done_units_at(output.storage, output.uri)
     units = sorted(created_at.keys() & set(range(output.plan.n_units)))
     if not units:
         raise BadInput(f"output.uri: nothing of {output.uri} is labelled yet; run its job again first")

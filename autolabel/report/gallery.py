@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from autolabel.drawing import DrawnInstance, color_of, draw
 from autolabel.errors import RejectCode, RejectedImage
-from autolabel.image_labels import Status
-from autolabel.labelled_pixels import labelled_pixels
-from autolabel.labels import read_unit
-from autolabel.output import LabelledOutput
-from autolabel.review import REASONS, ReviewQueue
-from autolabel.rle import Rle
+from autolabel.labels.types import Status
+from autolabel.labels.units import read_unit
+from autolabel.masks.drawing import DrawnInstance, color_of, draw
+from autolabel.masks.rle import Rle
+from autolabel.output.job_output import LabelledOutput
+from autolabel.output.pixels import labelled_pixels
+from autolabel.review.queue import REASONS, ReviewQueue
 from autolabel.storage import Storage, open_storage
 
 FOLDER = "images"

@@ -15,13 +15,13 @@ from typing import Any
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from autolabel.drawing import color_of
-from autolabel.image_labels import Status
-from autolabel.output import LabelledOutput
+from autolabel.labels.types import Status
+from autolabel.masks.drawing import color_of
+from autolabel.output.job_output import LabelledOutput
 from autolabel.report.evaluation import Evaluation
 from autolabel.report.gallery import Card
+from autolabel.report.runtimes import Work
 from autolabel.report.statistics import AREA_EDGES, COUNT_EDGES, REJECT_CODES, SCORE_EDGES, STATUSES, Statistics
-from autolabel.report.work import Work
 
 REASONS = {
     "near_threshold": "score near its threshold",

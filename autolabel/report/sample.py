@@ -11,9 +11,9 @@ from itertools import chain, islice, zip_longest
 import numpy as np
 import numpy.typing as npt
 
-from autolabel.columns import Ints, UnitColumns, places_of
-from autolabel.image_labels import Status
-from autolabel.run_record import RunRecord
+from autolabel.labels.columns import Ints, UnitColumns, places_of
+from autolabel.labels.types import Status
+from autolabel.output.run_record import RunRecord
 
 TOP_SHARE = 1 / 3  # of the gallery: the head of the review queue
 REJECTED_SHARE = 1 / 20

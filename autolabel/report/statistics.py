@@ -4,10 +4,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from autolabel.columns import Floats, Ints, UnitColumns, places_of
 from autolabel.errors import RejectCode
-from autolabel.image_labels import Status
-from autolabel.run_record import RunRecord
+from autolabel.labels.columns import Floats, Ints, UnitColumns, places_of
+from autolabel.labels.types import Status
+from autolabel.output.run_record import RunRecord
 
 SCORE_EDGES = np.linspace(0, 1, 51)
 AREA_EDGES = np.logspace(-6, 0, 25)  # of the image's area; smaller ones count in the first bin

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput
-from autolabel.labels import read_columns, unit_uri
-from autolabel.output import LabelledOutput
-from autolabel.passes import in_processes, over_units
+from autolabel.labels.units import read_columns, unit_uri
+from autolabel.output.job_output import LabelledOutput
+from autolabel.output.passes import in_processes, over_units
 from autolabel.report.sample import Sampler, Strata, strata_of
 from autolabel.report.statistics import Statistics, statistics_of
-from autolabel.review import Doubted, ReviewQueue, doubted
+from autolabel.review.queue import Doubted, ReviewQueue, doubted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from autolabel.rle import Rle, from_runs
+from autolabel.masks.rle import Rle, from_runs
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

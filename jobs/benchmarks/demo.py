@@ -40,7 +40,7 @@ def found_by_kind() -> dict[str, float]:
     from autolabel.demo.phrases import phrase
     from autolabel.demo.scenes import draw_scene
     from autolabel.demo.training.examples import box_cxcywh
-    from autolabel.rle import encode, pairwise_overlap
+    from autolabel.masks.rle import encode, pairwise_overlap
     from autolabel.sam3.architecture import TINY
     from autolabel.sam3.checkpoint import fetch, load
     from autolabel.sam3.engine import Engine, Pair
@@ -74,14 +74,15 @@ def measure_speed(folder: Path) -> None:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
-    from autolabel import labels, run_record
-    from autolabel.composition import compose_config
+    from autolabel.config.compose import compose_config
     from autolabel.demo.ground_truth import demo_scenes
-    from autolabel.labeler import Labeler
-    from autolabel.messages import LabelJob
-    from autolabel.pipeline import load_job_engine
+    from autolabel.labels.units import read_summary
+    from autolabel.output import run_record
+    from autolabel.pipeline.actors import load_job_engine
+    from autolabel.pipeline.messages import LabelJob
+    from autolabel.pipeline.request import read_request, with_full_checkpoint
+    from autolabel.pipeline.unit import Labeler
     from autolabel.plan import Plan, encode, seal
-    from autolabel.request import read_request, with_full_checkpoint
     from autolabel.storage import open_storage
 
     images, output = folder / "images", folder / "labels"
@@ -106,7 +107,7 @@ def measure_speed(folder: Path) -> None:
     load_s = time.monotonic() - started
     labeler = Labeler(job, engine)
     reports = [labeler.label_unit(unit) for unit in range(Plan(storage, str(output)).n_units)]
-    n_instances = sum(labels.read_summary(storage, str(output), report.unit).n_instances for report in reports)
+    n_instances = sum(read_summary(storage, str(output), report.unit).n_instances for report in reports)
     last = reports[-1]
     figures = {"case": "speed", "cores": 1, "prompts": 6, "load_s": round(load_s, 2), "instances": n_instances}
     print(json.dumps(figures | {"images_per_s": round(last.summary.n_images / last.seconds, 1)}))

@@ -28,7 +28,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
-from autolabel.rle import encode
+from autolabel.masks.rle import encode
 from autolabel.sam3.architecture import ARCHITECTURES, Architecture, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.masks import logits_to_rles

@@ -20,7 +20,7 @@ N_FOUND = 20  # in an image; about 12 of them are instances, the others candidat
 
 COMMAND = """
 import sys
-from autolabel.cli import main
+from autolabel.cli.commands import main
 code = main(["export", *sys.argv[1:]])
 with open("/proc/self/status") as file:
     print(next(line.split()[1] for line in file if line.startswith("VmHWM")))

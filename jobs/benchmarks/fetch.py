@@ -33,9 +33,9 @@ import ray.data
 from PIL import Image
 from ray.data import ActorPoolStrategy, DataContext
 
-from autolabel.composition import compose_config
 from autolabel.config import LabelConfig
-from autolabel.loading import ahead, load
+from autolabel.config.compose import compose_config
+from autolabel.pipeline.load import ahead, load
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, open_storage
 

@@ -27,14 +27,14 @@ from pycocotools import mask as coco
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional
 
-from autolabel.image_labels import ImageLabels, Instance, PromptResult
-from autolabel.images import decode
-from autolabel.label_schema import record
-from autolabel.labels import write_unit
-from autolabel.postprocess import Rules, select
-from autolabel.rle import Rle, area, bbox_xywh, encode
+from autolabel.images.decode import decode
+from autolabel.labels.schema import record
+from autolabel.labels.types import ImageLabels, Instance, PromptResult
+from autolabel.labels.units import write_unit
+from autolabel.masks.rle import Rle, area, bbox_xywh, encode
 from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize
+from autolabel.selection import Rules, select
 from autolabel.storage import open_storage
 
 SIZE_HW = SIZE_WH[1], SIZE_WH[0]

@@ -34,15 +34,15 @@ from benchmarks.photos import SIZE_WH, write_photos
 from ray.data import ActorPoolStrategy, DataContext
 from torch.nn.functional import interpolate
 
-from autolabel import run_record
-from autolabel.composition import compose_config
 from autolabel.config import LabelConfig
-from autolabel.job import label
-from autolabel.labeler import Labeler
-from autolabel.messages import LabelJob
+from autolabel.config.compose import compose_config
+from autolabel.masks.rle import encode as encode_mask
+from autolabel.output import run_record
+from autolabel.pipeline.job import label
+from autolabel.pipeline.messages import LabelJob
+from autolabel.pipeline.request import read_request
+from autolabel.pipeline.unit import Labeler
 from autolabel.plan import Plan, encode, seal
-from autolabel.request import read_request
-from autolabel.rle import encode as encode_mask
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.preprocess import resize
 from autolabel.storage import open_storage

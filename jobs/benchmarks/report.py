@@ -23,7 +23,7 @@ N_FOUND = 16  # in each image, ten of them above the threshold
 LINKS = 10_000  # of one file; file systems allow some tens of thousands
 MEASURED = """
 import json, resource, sys, time
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.report import report
 if __name__ == "__main__":
     started = time.monotonic()

@@ -27,17 +27,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from benchmarks.synthetic import ONTOLOGY, UNIT_SIZE, row
 
-from autolabel import labels, plan, run_record
-from autolabel.composition import compose_config
+from autolabel import plan
 from autolabel.config import OutputConfig
+from autolabel.config.compose import compose_config
 from autolabel.exports import export
-from autolabel.image_labels import ImageLabels
-from autolabel.output import open_output
-from autolabel.sources import Listing, list_files
-from autolabel.status import status
+from autolabel.inputs.listing import Listing, list_files
+from autolabel.labels.types import ImageLabels
+from autolabel.labels.units import LABELS_FOLDER, done_units, file_metadata, read_unit, unit_uri, write_unit
+from autolabel.output import run_record
+from autolabel.output.job_output import open_output
+from autolabel.output.status import status
+from autolabel.output.verify import verify
 from autolabel.storage import Listed, open_storage
 from autolabel.storage.local import LocalStorage
-from autolabel.verify import verify
 
 ROOT = "s3://a-bucket-of-photos/2026/camera-07"
 N_FOUND = 2  # in an image
@@ -109,22 +111,22 @@ def write_units(folder: Path, units: range) -> None:
     """Their files: rows that were written once, under the ids and names of each unit's images."""
     output = open_output(OutputConfig(uri=str(folder)))
     storage, uri = output.storage, output.uri
-    metadata = labels.file_metadata(output.record.fingerprint, ONTOLOGY)
+    metadata = file_metadata(output.record.fingerprint, ONTOLOGY)
     rng = np.random.default_rng(0)
     rows = [row(rng, N_FOUND, output.record.rules) for _ in range(UNIT_SIZE)]
-    labels.write_unit(storage, f"{uri}/model", 0, rows, metadata)
-    model = labels.read_unit(storage, f"{uri}/model", 0)
-    (folder / labels.FOLDER).mkdir(exist_ok=True)
+    write_unit(storage, f"{uri}/model", 0, rows, metadata)
+    model = read_unit(storage, f"{uri}/model", 0)
+    (folder / LABELS_FOLDER).mkdir(exist_ok=True)
     for unit in units:
         images = output.plan.unit(unit)
         ids, uris = [image.image_id for image in images], [image.uri for image in images]
         if len(images) < UNIT_SIZE:
             few = [replace(*one) for one in zip(rows, ids, uris, strict=False)]
-            labels.write_unit(storage, uri, unit, few, metadata)
+            write_unit(storage, uri, unit, few, metadata)
             continue
         about = {**model.schema.metadata, b"autolabel.unit": str(unit).encode()}
         table = model.set_column(0, model.field(0), pa.array(ids)).set_column(1, model.field(1), pa.array(uris))
-        pq.write_table(table.replace_schema_metadata(about), labels.unit_uri(uri, unit), compression="zstd")
+        pq.write_table(table.replace_schema_metadata(about), unit_uri(uri, unit), compression="zstd")
 
 
 def replace(image: ImageLabels, image_id: int, uri: str) -> ImageLabels:
@@ -133,7 +135,7 @@ def replace(image: ImageLabels, image_id: int, uri: str) -> ImageLabels:
 
 def decide(folder: Path, n_images: int) -> str:
     sealed = plan.Plan(open_storage(str(folder), {}), str(folder))
-    missing = set(range(sealed.n_units)) - labels.done_units(open_storage(str(folder), {}), str(folder))
+    missing = set(range(sealed.n_units)) - done_units(open_storage(str(folder), {}), str(folder))
     assert len(missing) == N_MISSING
     assert len(sealed.unit(max(missing))) == n_images - (sealed.n_units - 1) * UNIT_SIZE
     return f"{len(missing)} of {sealed.n_units} units are missing"

@@ -8,14 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from autolabel import plan, run_record
-from autolabel.composition import compose_config
-from autolabel.image_labels import ImageLabels, Instance, PromptResult
-from autolabel.labels import file_metadata, write_unit
-from autolabel.ontology import Category, Ontology
-from autolabel.postprocess import divide
-from autolabel.rle import area, bbox_xywh, encode
-from autolabel.sources import Listing
+from autolabel import plan
+from autolabel.config.compose import compose_config
+from autolabel.inputs.listing import Listing
+from autolabel.labels.types import ImageLabels, Instance, PromptResult
+from autolabel.labels.units import file_metadata, write_unit
+from autolabel.masks.rle import area, bbox_xywh, encode
+from autolabel.output import run_record
+from autolabel.prompts.ontology import Category, Ontology
+from autolabel.selection import Rules, divide
 from autolabel.storage import Listed, open_storage
 
 SIZE_HW = 960, 1280
@@ -57,7 +58,7 @@ def write_output(
     return n_instances, n_candidates
 
 
-def row(rng: np.random.Generator, n_found: int, rules: run_record.Rules) -> ImageLabels:
+def row(rng: np.random.Generator, n_found: int, rules: Rules) -> ImageLabels:
     kept, others = divide([ellipse(rng) for _ in range(n_found)], rules)
     prompts = tuple(
         PromptResult(

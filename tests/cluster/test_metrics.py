@@ -34,13 +34,13 @@ def value_of(metrics: str, name: str, **tags: str) -> float:
 
 @pytest.mark.usefixtures("cluster")
 def test_a_job_is_counted(tmp_path: Path) -> None:
-    from autolabel import pipeline
-    from autolabel.tally import Tally
+    from autolabel.pipeline import actors
+    from autolabel.pipeline.heartbeat import Tally
 
     write_scenes(tmp_path / "in", count=9, seed=2)
     job, _ = planned_job(tmp_path, "output.unit_size=5", "cluster.cpus_per_actor=1")
     before = exported()
-    list(pipeline.label_units(job, [0, 1], Tally(), load=FreeModel()))
+    list(actors.label_units(job, [0, 1], Tally(), load=FreeModel()))
     counts = statuses(tmp_path / "out")
     expected = {status: counts[status] + value_of(before, "autolabel_images_total", status=status) for status in counts}
     assert counts["labelled"]
@@ -65,7 +65,7 @@ def test_a_job_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_dashboard_asks_for_what_there_is() -> None:
-    written = Path(__file__).parents[2] / "autolabel" / "metrics.py"
+    written = Path(__file__).parents[2] / "autolabel" / "pipeline" / "metrics.py"
     names = set(re.findall(r'(Counter|Gauge|Histogram)\(\s*"(\w+)"', written.read_text()))
     there = {f"ray_{name}{'_total' if kind == 'Counter' else ''}" for kind, name in names}
     panels = json.loads(DASHBOARD.read_text())["panels"]

@@ -19,9 +19,9 @@ import psutil
 import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from autolabel.cli import main
-from autolabel.composition import compose_config
-from autolabel.submit import follow, stage, submit
+from autolabel.cli.commands import main
+from autolabel.cli.submit import follow, stage, submit
+from autolabel.config.compose import compose_config
 from tests.jobs import run_verify, statuses
 from tests.scenes import write_scenes
 
@@ -131,7 +131,7 @@ def started(small: SmallCluster, elsewhere: Path, *arguments: str) -> "subproces
     """`autolabel submit` in a directory that is not the repository."""
     elsewhere.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "autolabel.cli", "submit", *arguments],
+        [sys.executable, "-m", "autolabel.cli.commands", "submit", *arguments],
         cwd=elsewhere,
         env=small.environment,
         stdout=subprocess.PIPE,
@@ -172,14 +172,14 @@ def test_what_is_sent_runs_by_itself(tmp_path: Path) -> None:
     prompts.write_text("- person\n- red car\n")
     overrides = ["input.uri=/in", "output.uri=/out", f"prompts.uri='{prompts}'", "prompts=none"]
     sent = stage(tmp_path / "sent", compose_config("label", overrides), overrides)
-    command = [sys.executable, "-m", "autolabel.cli", "label", *sent, "--cfg", "job"]
+    command = [sys.executable, "-m", "autolabel.cli.commands", "label", *sent, "--cfg", "job"]
     shown = subprocess.run(command, cwd=tmp_path / "sent", capture_output=True, text=True, check=True).stdout
     assert "uri: prompts.yaml" in shown
     assert (tmp_path / "sent" / "prompts.yaml").read_text() == prompts.read_text()
     where = [
         sys.executable,
         "-c",
-        "import autolabel, autolabel.composition as c; print(autolabel.__file__, c.conf_dir())",
+        "import autolabel, autolabel.config.compose as c; print(autolabel.__file__, c.conf_dir())",
     ]
     found = subprocess.run(where, cwd=tmp_path / "sent", capture_output=True, text=True, check=True).stdout.split()
     assert found == [str(tmp_path / "sent/autolabel/__init__.py"), str(tmp_path / "sent/autolabel/conf")]
@@ -246,8 +246,8 @@ def test_ctrl_c_asks_whether_the_job_shall_stop(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autolabel.submit.JobSubmissionClient", lambda: client)
-    monkeypatch.setattr("autolabel.submit.follow", interrupted)
+    monkeypatch.setattr("autolabel.cli.submit.JobSubmissionClient", lambda: client)
+    monkeypatch.setattr("autolabel.cli.submit.follow", interrupted)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     asked: list[str] = []
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from autolabel.demo.contact_sheet import BOX, GAP, HEADING, PAPER, TILE_WH, TINTS, draw_sheet
-from autolabel.rle import encode
+from autolabel.masks.rle import encode
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from autolabel.composition import compose_config
 from autolabel.config import DemoScenesConfig, LabelConfig
+from autolabel.config.compose import compose_config
 from autolabel.demo.phrases import PHRASES
 from autolabel.demo.quality import UNSEEN, QualityCheck
 from autolabel.demo.training.prompts import FOREIGN

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.demo.ground_truth import demo_scenes
 from autolabel.demo.phrases import PHRASES
 from autolabel.demo.scenes import draw_scene

@@ -79,31 +79,31 @@ class HeldEngine:
     load: Callable[[Any], Any] | None = None  # instead of the job's own model
 
     def __call__(self, job: Any) -> Any:
-        from autolabel import labeler, pipeline
+        from autolabel.pipeline import actors, unit
 
         place = self.place
-        engine = (self.load or pipeline.load_job_engine)(job)
+        engine = (self.load or actors.load_job_engine)(job)
         hold_at_names(place)
         if place.phase == "fetching":
-            labeler.load = before(place.hold, labeler.load)
+            unit.load = before(place.hold, unit.load)
         elif place.phase == "segmenting":
             engine.segment = before(place.hold, engine.segment)  # type: ignore[method-assign]
         elif place.phase == "written":
-            write = labeler.write_unit
+            write = unit.write_unit
 
             def written(*arguments: Any) -> None:
                 write(*arguments)
                 place.hold()
 
-            labeler.write_unit = written
-        label_unit = labeler.Labeler.label_unit
+            unit.write_unit = written
+        label_unit = unit.Labeler.label_unit
 
         def noted(self: Any, unit: int, **settings: Any) -> Any:
             with place.begun.open("a") as file:
                 file.write(json.dumps([time.time(), os.getpid(), unit]) + "\n")
             return label_unit(self, unit, **settings)
 
-        labeler.Labeler.label_unit = noted  # type: ignore[method-assign]
+        unit.Labeler.label_unit = noted  # type: ignore[method-assign]
         return engine
 
 
@@ -132,7 +132,8 @@ def hold_at_names(place: Place) -> None:
 
 def run_command(arguments: list[str], engine: HeldEngine | None, log: Path) -> None:
     """`autolabel` in a process of its own, its outputs in `log`."""
-    from autolabel import cli, job
+    from autolabel.cli import commands
+    from autolabel.pipeline import job
 
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
@@ -140,7 +141,7 @@ def run_command(arguments: list[str], engine: HeldEngine | None, log: Path) -> N
     if engine is not None:
         hold_at_names(engine.place)
         job.label = partial(job.label, load=engine)
-    sys.exit(cli.main(arguments))
+    sys.exit(commands.main(arguments))
 
 
 class Command:
@@ -148,7 +149,7 @@ class Command:
 
     def __init__(self, arguments: list[str], *, log: Path, engine: HeldEngine | None = None) -> None:
         context = get_context("forkserver")
-        context.set_forkserver_preload(["autolabel.cli", "autolabel.job", "tests.drills.faults"])
+        context.set_forkserver_preload(["autolabel.cli.commands", "autolabel.pipeline.job", "tests.drills.faults"])
         self.log = log
         self.process: ForkServerProcess = context.Process(target=run_command, args=(arguments, engine, log))
         self.process.start()

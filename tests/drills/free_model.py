@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from autolabel.messages import LabelJob
+from autolabel.pipeline.messages import LabelJob
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from tests.bad_images import encoded
 

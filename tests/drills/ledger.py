@@ -6,7 +6,7 @@
 import os
 from dataclasses import dataclass, field
 
-from autolabel.verify import Verdict
+from autolabel.output.verify import Verdict
 
 LONG = os.environ.get("DRILLS") == "long"
 

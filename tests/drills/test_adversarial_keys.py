@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from autolabel import labels
-from autolabel.composition import compose_config
 from autolabel.config import ExportConfig, InputConfig, OutputConfig, VerifyConfig
+from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.exports import export
-from autolabel.job import label
-from autolabel.output import open_output
-from autolabel.sources import list_images
+from autolabel.inputs.listing import list_images
+from autolabel.labels.units import unit_uri
+from autolabel.output.job_output import open_output
+from autolabel.output.verify import verify
+from autolabel.pipeline.job import label
 from autolabel.storage import Storage, open_storage
 from autolabel.storage.uris import absolute, join
-from autolabel.verify import verify
 from tests.bad_images import encoded
 from tests.conftest import S3
 from tests.drills.free_model import FreeModel
@@ -199,7 +199,7 @@ def test_names_come_through_the_job_and_back(kind: str, place: Place, ledger: Le
         assert os.path.normpath(f"/own/folder/{name}").startswith("/own/folder/")
 
     # nothing but the output's own names was written
-    units = {labels.unit_uri(output_uri, unit) for unit in range(output.plan.n_units)}
+    units = {unit_uri(output_uri, unit) for unit in range(output.plan.n_units)}
     written = {item.uri for item in place.storage.list(place.root)} - before
     own = {join(output_uri, name) for name in ("run.json", "plan.parquet", "runs/00000001.json")}
     own |= {annotations, join(output_uri, "coco/results.json")}

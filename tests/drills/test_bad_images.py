@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode
-from autolabel.job import label
+from autolabel.pipeline.job import label
 from autolabel.plan import Plan
 from autolabel.storage import open_storage
 from tests.bad_images import bad_images, encoded, picture

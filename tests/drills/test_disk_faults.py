@@ -15,8 +15,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from autolabel import cli, cluster, job
-from autolabel.composition import compose_config
+from autolabel.cli import commands
+from autolabel.config.compose import compose_config
+from autolabel.pipeline import cluster, job
 from tests.drills.faults import reading
 from tests.drills.free_model import BRIGHT, DARK, FreeModel, Strike
 from tests.drills.ledger import LONG, Ledger
@@ -129,7 +130,7 @@ def run(photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
     def command(output: Path, *, name: str = "label", model: FreeModel | None = None) -> tuple[int, str]:
         monkeypatch.setattr(job, "label", partial(label, load=model or FreeModel()))
-        code = cli.main([name, f"output.uri={output}", *(label_settings(photos) if name == "label" else [])])
+        code = commands.main([name, f"output.uri={output}", *(label_settings(photos) if name == "label" else [])])
         return code, capsys.readouterr().err
 
     return command

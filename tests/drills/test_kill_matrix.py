@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from autolabel.cluster import UNITS_IN_HAND
+from autolabel.pipeline.cluster import UNITS_IN_HAND
 from tests.drills.faults import Command, HeldEngine, Place, reading, strike
 from tests.drills.ledger import LONG, Ledger
 from tests.jobs import assert_same_labels, rows_of, run_verify

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autolabel.errors import StorageError
-from autolabel.labels import done_units, read_unit
+from autolabel.labels.units import done_units, read_unit
 from autolabel.storage import open_storage
 from tests.conftest import S3
 from tests.drills.ledger import LONG, Ledger

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from autolabel import rle
 from autolabel.evaluation.comparison import Comparison, compare
 from autolabel.evaluation.detections import Detections, read_results
 from autolabel.evaluation.ground_truth import read_ground_truth
 from autolabel.evaluation.matching import match_categories
-from autolabel.rle import Rle
+from autolabel.masks import rle
+from autolabel.masks.rle import Rle
 
 Document = dict[str, Any]
 SIZE_HW = (40, 60)

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from autolabel.evaluation.coco_metrics import coco_metrics
-from autolabel.rle import Rle, decode, encode
+from autolabel.masks.rle import Rle, decode, encode
 from tests.evaluation.cases import (
     SIZE_HW,
     A,

@@ -7,13 +7,13 @@ import numpy as np
 import orjson
 import pytest
 
-from autolabel import rle
 from autolabel.errors import BadInput
 from autolabel.evaluation.detections import added_below, read_results
 from autolabel.evaluation.ground_truth import read_ground_truth
 from autolabel.evaluation.matching import match_categories
-from autolabel.image_labels import Instance
-from autolabel.postprocess import Rules, divide, select
+from autolabel.labels.types import Instance
+from autolabel.masks import rle
+from autolabel.selection import Rules, divide, select
 from tests.evaluation.cases import A, B, ground_truth, image, rectangle, result
 
 FLOOR = 0.2

@@ -9,19 +9,19 @@ import orjson
 import pytest
 import yaml
 
-from autolabel import labels
-from autolabel.categories import parse_prompt_file, read_categories
-from autolabel.cli import main
-from autolabel.composition import compose_config
+from autolabel.cli.commands import main
+from autolabel.config.compose import compose_config
 from autolabel.demo.ground_truth import GROUND_TRUTH_NAME, demo_scenes
 from autolabel.demo.scenes import draw_scene
 from autolabel.errors import BadInput
 from autolabel.evaluation import evaluate
-from autolabel.evaluation.prompts import entry
+from autolabel.evaluation.prompts_yaml import entry
 from autolabel.exports import export
-from autolabel.output import LabelledOutput
-from autolabel.refine import refine
-from autolabel.rle import encode
+from autolabel.labels.units import unit_uri
+from autolabel.masks.rle import encode
+from autolabel.output.job_output import LabelledOutput
+from autolabel.pipeline.refine import refine
+from autolabel.prompts.categories import parse_prompt_file, read_categories
 from autolabel.storage import open_storage
 from tests.conftest import S3
 from tests.evaluation.cases import HALF_OF_A, A, B, C, Document, annotation, ground_truth, image, result
@@ -272,7 +272,7 @@ def test_what_does_not_fit_is_bad_input(output: LabelledOutput, tmp_path: Path) 
 
 def test_a_unit_that_is_missing_matters_where_it_holds_an_image(tmp_path: Path) -> None:
     output = labelled_scenes(tmp_path, count=COUNT, seed=SEED)
-    Path(labels.unit_uri(output.uri, 1)).unlink()
+    Path(unit_uri(output.uri, 1)).unlink()
     truth = drawn_truth()
     with pytest.raises(BadInput, match="1 of the 3 units that hold images of the ground truth are not labelled yet"):
         of_output(tmp_path, output, truth)

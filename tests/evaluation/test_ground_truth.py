@@ -6,11 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from autolabel import rle
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.demo.ground_truth import GROUND_TRUTH_NAME, demo_scenes
 from autolabel.errors import BadInput
 from autolabel.evaluation.ground_truth import MOST_PROBLEMS, read_ground_truth
+from autolabel.masks import rle
 from tests.evaluation.cases import SIZE_HW, A, B, Document, annotation, compared, ground_truth, image
 
 

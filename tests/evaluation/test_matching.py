@@ -11,10 +11,10 @@ from autolabel.evaluation.comparison import compare
 from autolabel.evaluation.detections import Detections
 from autolabel.evaluation.ground_truth import GroundTruth, read_ground_truth
 from autolabel.evaluation.matching import match_categories, match_images
-from autolabel.ontology import Category, Ontology
-from autolabel.output import LabelledOutput
+from autolabel.inputs.listing import Listing
+from autolabel.output.job_output import LabelledOutput
 from autolabel.plan import Plan, encode, seal
-from autolabel.sources import Listing
+from autolabel.prompts.ontology import Category, Ontology
 from autolabel.storage import Listed, open_storage
 from tests.evaluation.cases import A, B, annotation, ground_truth, image
 

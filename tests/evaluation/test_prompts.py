@@ -2,10 +2,10 @@
 
 import pytest
 
-from autolabel.categories import parse_prompt_file, read_categories
 from autolabel.evaluation.curves import CategoryCurve, Quality
-from autolabel.evaluation.prompts import prompts_yaml
-from autolabel.ontology import Category, Ontology
+from autolabel.evaluation.prompts_yaml import prompts_yaml
+from autolabel.prompts.categories import parse_prompt_file, read_categories
+from autolabel.prompts.ontology import Category, Ontology
 
 NAMES = [
     "no",

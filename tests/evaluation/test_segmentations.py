@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from autolabel.evaluation.segmentations import read_mask
-from autolabel.rle import decode, run_lengths
+from autolabel.masks.coco import read_mask
+from autolabel.masks.rle import decode, run_lengths
 from tests.evaluation.cases import SIZE_HW, A, image
 
 HEIGHT, WIDTH = SIZE_HW

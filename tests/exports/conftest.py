@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autolabel.config import OutputConfig
-from autolabel.output import LabelledOutput, open_output
+from autolabel.output.job_output import LabelledOutput, open_output
 from tests.exports.made import Made, hard_masks, make_output
 from tests.outputs import labelled_scenes
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autolabel import plan, run_record
-from autolabel.composition import compose_config
+from autolabel import plan
 from autolabel.config import OutputConfig
+from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode
-from autolabel.image_labels import ImageLabels, Instance, Status
-from autolabel.label_schema import instance as instance_of
-from autolabel.labels import file_metadata, write_unit
-from autolabel.output import LabelledOutput, open_output
-from autolabel.rle import area, bbox_xywh, decode, encode
-from autolabel.sources import Listing
+from autolabel.inputs.listing import Listing
+from autolabel.labels.schema import instance as instance_of
+from autolabel.labels.types import ImageLabels, Instance, Status
+from autolabel.labels.units import file_metadata, write_unit
+from autolabel.masks.rle import area, bbox_xywh, decode, encode
+from autolabel.output import run_record
+from autolabel.output.job_output import LabelledOutput, open_output
 from autolabel.storage import Listed, open_storage
 from tests.outputs import ONTOLOGY
 

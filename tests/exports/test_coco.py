@@ -9,8 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from autolabel.exports import coco
-from autolabel.output import LabelledOutput
-from autolabel.rle import decode
+from autolabel.masks.rle import decode
+from autolabel.output.job_output import LabelledOutput
 from tests.exports.made import stored
 from tests.jobs import run_export
 

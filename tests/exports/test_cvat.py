@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from autolabel.output import LabelledOutput
+from autolabel.output.job_output import LabelledOutput
 from tests.exports.made import Made, Mask, box_mask, make_output, masks_by_name
 from tests.jobs import run_export
 

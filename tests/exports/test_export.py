@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autolabel.composition import explained
 from autolabel.config import ExportConfig
+from autolabel.config.compose import explained
 from autolabel.errors import BadInput
 from autolabel.exports import FORMATS
-from autolabel.image_labels import ImageLabels
-from autolabel.label_schema import SCHEMA, image_labels
-from autolabel.labels import file_metadata, unit_uri, write_unit
-from autolabel.output import LabelledOutput
+from autolabel.labels.schema import SCHEMA, image_labels
+from autolabel.labels.types import ImageLabels
+from autolabel.labels.units import file_metadata, unit_uri, write_unit
+from autolabel.masks.rle import Rle, encode
+from autolabel.output.job_output import LabelledOutput
 from autolabel.parallel import in_threads
-from autolabel.rle import Rle, encode
 from autolabel.storage import open_storage
 from tests.conftest import S3
 from tests.drills.test_adversarial_keys import NO_KEYS, NO_PATHS, ON_DISK

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from autolabel.exports import huggingface
-from autolabel.output import LabelledOutput
+from autolabel.output.job_output import LabelledOutput
 from tests.exports.made import masks_by_name, stored
 from tests.jobs import run_export
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autolabel.exports import label_studio
-from autolabel.output import LabelledOutput
+from autolabel.output.job_output import LabelledOutput
 from tests.exports.made import SIZE_HW, Made, Mask, box_mask, make_output, masks_by_name
 from tests.jobs import run_export
 

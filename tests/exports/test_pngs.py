@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from autolabel.exports import semantic
-from autolabel.output import LabelledOutput
-from autolabel.rle import decode
+from autolabel.masks.rle import decode
+from autolabel.output.job_output import LabelledOutput
 from tests.exports.made import SIZE_HW, Made, box_mask, make_output, stored
 from tests.jobs import run_export
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from autolabel.exports.polygons import filled_iou, outlines, ring
-from autolabel.rle import encode
+from autolabel.masks.polygons import filled_iou, outlines, ring
+from autolabel.masks.rle import encode
 from tests.exports.made import Mask, hard_masks
 
 MASKS = hard_masks()

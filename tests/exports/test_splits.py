@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.exports.splits import DEFAULT_SHARES, Splits
 

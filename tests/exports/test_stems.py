@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from autolabel.exports.stems import Stems
+from autolabel.exports.file_names import Stems
 from tests.drills.test_adversarial_keys import NO_KEYS, NO_PATHS, ON_DISK
 
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from autolabel.interruption import GRACE_S
+from autolabel.signals import GRACE_S
 from tests.k8s.manifests import (
     K8S,
     RAYJOBS,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from autolabel.categories import prompt_entries, read_categories
-from autolabel.cluster import actor_pool
-from autolabel.composition import compose_config
 from autolabel.config import LabelConfig, PromptsConfig
+from autolabel.config.compose import compose_config
+from autolabel.pipeline.cluster import actor_pool
+from autolabel.prompts.categories import prompt_entries, read_categories
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
 from tests.k8s.manifests import K8S, RAYJOBS, WAYS, WITH_GPUS, Document, amount, built, group_of, the

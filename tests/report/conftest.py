@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.composition import compose_config
-from autolabel.output import LabelledOutput
+from autolabel.config.compose import compose_config
+from autolabel.output.job_output import LabelledOutput
 from autolabel.report import report
 from tests.outputs import labelled_scenes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.report import report
 from tests.outputs import labelled_scenes
 from tests.report.conftest import HOSTILE

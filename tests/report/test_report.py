@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from autolabel import lease, passes
-from autolabel.composition import compose_config
+from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.evaluation import evaluate
 from autolabel.exports import export
-from autolabel.labels import unit_uri
+from autolabel.labels.units import unit_uri
+from autolabel.output import lease, passes
 from autolabel.report import report
 from autolabel.report.evaluation import read_evaluation
 from autolabel.report.page import duration, inline_json

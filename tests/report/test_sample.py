@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autolabel.labels import read_columns
+from autolabel.labels.units import read_columns
 from autolabel.report.sample import Sampler, Strata, chance, extra, strata_of
 from tests.report.conftest import COUNT, Reported
 

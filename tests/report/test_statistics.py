@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from autolabel.labels import read_columns
+from autolabel.labels.units import read_columns
 from autolabel.report.statistics import (
     AREA_EDGES,
     COUNT_EDGES,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autolabel.rle import pairwise_overlap
+from autolabel.masks.rle import pairwise_overlap
 from autolabel.sam3.engine import PairResult
 from autolabel.sam3.masks import logits_to_rles
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sam3.model.geometry_encoders import SequenceGeometryEncoder
 from sam3.model.sam3_image_processor import Sam3Processor
 
-from autolabel.rle import decode
+from autolabel.masks.rle import decode
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair, PairResult, pair_bytes
 from autolabel.sam3.forward import Forward

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autolabel.rle import area
+from autolabel.masks.rle import area
 from autolabel.sam3.architecture import FULL, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.masks import logits_to_rles

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from autolabel.rle import Rle, decode, encode
+from autolabel.masks.rle import Rle, decode, encode
 from autolabel.sam3.masks import logits_to_rles
 
 TIE = 1e-4  # of the largest logit: what rounding may turn

@@ -9,7 +9,7 @@ import numpy as np
 from autolabel.demo.average_precision import average_precision
 from autolabel.demo.training.examples import Example
 from autolabel.demo.training.prompts import Question, ask
-from autolabel.rle import Rle, area, bbox_xywh, encode
+from autolabel.masks.rle import Rle, area, bbox_xywh, encode
 from autolabel.sam3.architecture import Architecture
 from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.masks import logits_to_rles

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.errors import RejectedImage
-from autolabel.images import decode, probe_size
+from autolabel.images.decode import decode, probe_size
 from tests.bad_images import bad_images, good_images
 from tests.drills.fuzz.fuzzing import fuzz, little_memory, spoilt
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from autolabel import plan
 from autolabel.config import InputConfig
-from autolabel.sources import list_images
+from autolabel.inputs.listing import list_images
 from tests.drills.fuzz.fuzzing import NUMBERS, WORDS, explained, fuzz, little_memory, record_of, spoilt
 
 CSV_PIECES = st.sampled_from(

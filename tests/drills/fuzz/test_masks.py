@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autolabel.mask_checks import extent, mask_problems
-from autolabel.rle import Rle, decode, encode, run_lengths
+from autolabel.masks.rle import Rle, decode, encode, run_lengths
+from autolabel.output.mask_checks import extent, mask_problems
 from tests.drills.fuzz.fuzzing import fuzz, little_memory
 
 COUNTS = st.one_of(

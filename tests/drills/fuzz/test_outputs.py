@@ -14,15 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autolabel import plan, run_record
-from autolabel.composition import compose_config
+from autolabel import plan
 from autolabel.config import ExportConfig, InputConfig, OutputConfig, VerifyConfig
+from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.exports import export
-from autolabel.labels import file_metadata, read_summary, write_unit
-from autolabel.sources import Listing, list_images
+from autolabel.inputs.listing import Listing, list_images
+from autolabel.labels.units import file_metadata, read_summary, write_unit
+from autolabel.output import run_record
+from autolabel.output.verify import verify
 from autolabel.storage import Listed, open_storage
-from autolabel.verify import verify
 from tests.drills.fuzz.fuzzing import ANYTHING, TEXT, explained, fuzz, little_memory, spoilt
 from tests.test_readers import ONTOLOGY, instance, looked_at, unreadable
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autolabel import cli
+from autolabel.cli import commands
 from tests.drills.fuzz.fuzzing import fuzz, little_memory
 
 OVERRIDES = st.one_of(
@@ -30,7 +30,7 @@ def test_any_override_is_taken_or_explained(tmp_path: Path, monkeypatch: pytest.
     def check(command: str, overrides: list[str]) -> None:
         told = StringIO()
         with redirect_stderr(told), redirect_stdout(StringIO()):
-            code = cli.main([command, *overrides])
+            code = commands.main([command, *overrides])
         assert "Traceback" not in told.getvalue(), told.getvalue()
         assert code == 0 or told.getvalue()
         codes[code] += 1

@@ -9,12 +9,13 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autolabel import exemplars, plan
-from autolabel.categories import parse_prompt_file, read_categories
-from autolabel.concepts import ImageExemplars
+from autolabel import plan
 from autolabel.config import ExemplarsConfig
 from autolabel.errors import BadInput
-from autolabel.sources import Listing
+from autolabel.inputs.listing import Listing
+from autolabel.prompts import exemplars
+from autolabel.prompts.categories import parse_prompt_file, read_categories
+from autolabel.prompts.concepts import ImageExemplars
 from autolabel.storage import Listed
 from tests.drills.fuzz.fuzzing import ANYTHING, TEXT, WORDS, explained, fuzz, little_memory, mostly, record_of
 from tests.test_readers import ONTOLOGY

@@ -1,0 +1,208 @@
+"""`autolabel <command> [hydra overrides]`: exit code 0 done, 1 failed, 2 bad configuration or input, 3 refused."""
+
+import io
+import logging
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from autolabel.cli.help import help_text
+from autolabel.config import COMMANDS
+from autolabel.config.compose import conf_dir, register_schemas, to_settings
+from autolabel.config.overrides import expand_prompts
+from autolabel.errors import AutolabelError
+from autolabel.redaction import redacted, redacted_override
+from autolabel.signals import interruptible
+
+BAD_CONFIGURATION = 2
+
+USAGE = """\
+usage: autolabel <command> [key=value ...]
+
+  label        label the images of input.uri with the concepts of prompts, into output.uri
+  status       say how far the job of output.uri is, how fast it goes, and who is at work on it
+  verify       check every promise about the labels in output.uri
+  refine       label refined.uri by other thresholds and limits from what output.uri holds, without the model
+  export       write the labels in output.uri in another format
+  evaluate     measure the labels in output.uri against a ground truth, and find better thresholds
+  report       rank the images of output.uri by doubt, and show its labels as a page for a browser
+  submit       run one of these commands on the Ray cluster of RAY_API_SERVER_ADDRESS: autolabel submit label ...
+  demo-scenes  draw images to try it on, with their ground truth, into output.uri
+
+for example: autolabel label input.uri=photos output.uri=labels 'prompts=[person, red car]' model=sam3
+
+autolabel <command> --help explains every key of a command; --cfg job prints what it would run with.
+"""
+
+
+def label(settings: Any) -> int:
+    if starts_ray(settings.cluster.address):
+        # Ray listens on every interface, and reads this when it is imported: let only this user's processes in.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from autolabel.pipeline.job import label as run  # imports torch and ray, which the other commands do without
+
+    print(run(settings))
+    return 0
+
+
+def starts_ray(address: str | None) -> bool:
+    """Whether ray.init() will find no cluster and start one here: its own rules, which it applies too late to ask."""
+    if address is not None or "RAY_ADDRESS" in os.environ:
+        return address == "local"
+    folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
+    return not (folder / "ray_current_cluster").exists()  # left by `ray start`, removed by `ray stop`
+
+
+def status(settings: Any) -> int:
+    from autolabel.output.status import status as run
+
+    print(run(settings))
+    return 0
+
+
+def verify(settings: Any) -> int:
+    from autolabel.output.verify import verify as run
+
+    verdict = run(settings)
+    print(verdict)
+    return 0 if verdict.clean else 1
+
+
+def refine(settings: Any) -> int:
+    from autolabel.pipeline.refine import refine as run
+
+    print(run(settings))
+    return 0
+
+
+def export(settings: Any) -> int:
+    from autolabel.exports import export as run
+
+    print(run(settings))
+    return 0
+
+
+def evaluate(settings: Any) -> int:
+    from autolabel.evaluation import evaluate as run
+
+    print(run(settings))
+    return 0
+
+
+def report(settings: Any) -> int:
+    from autolabel.report import report as run
+
+    print(run(settings))
+    return 0
+
+
+def demo_scenes(settings: Any) -> int:
+    from autolabel.demo.ground_truth import demo_scenes as run
+
+    print(run(settings))
+    return 0
+
+
+RUN: dict[str, Callable[[Any], int]] = {
+    "label": label,
+    "status": status,
+    "verify": verify,
+    "refine": refine,
+    "export": export,
+    "evaluate": evaluate,
+    "report": report,
+    "demo-scenes": demo_scenes,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if arguments else BAD_CONFIGURATION
+    command, *overrides = arguments
+    if command == "submit" and overrides and overrides[0] in COMMANDS:
+        return submit(overrides[0], overrides[1:])
+    if command not in COMMANDS:
+        print(f"autolabel: there is no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
+        return BAD_CONFIGURATION
+    if "-h" in overrides or "--help" in overrides:
+        print(help_text(command), end="")
+        return 0
+    return run_command(command, overrides)
+
+
+def submit(command: str, overrides: list[str]) -> int:
+    from autolabel.cli.submit import submit as run  # imports ray
+
+    try:
+        return run(command, overrides)
+    except (AutolabelError, HydraException, OmegaConfBaseException) as error:
+        print(f"autolabel submit {command}: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, AutolabelError) else BAD_CONFIGURATION
+
+
+def run_command(command: str, overrides: list[str]) -> int:
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("autolabel").setLevel(logging.INFO)
+    code: int | None = None
+
+    def task(composed: DictConfig) -> None:
+        nonlocal code
+        code = 1  # what a traceback, which Hydra prints, ends with
+        try:
+            settings = to_settings(composed)
+            with interruptible(farewell):
+                code = RUN[command](settings)
+        except AutolabelError as error:
+            print(f"autolabel {command}: {error}", file=sys.stderr)
+            code = error.exit_code
+        except OSError as error:  # of files and storages: a path that leads nowhere is bad input
+            print(f"autolabel {command}: {error}", file=sys.stderr)
+            wrong_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+            code = BAD_CONFIGURATION if wrong_path else 1
+        except OmegaConfBaseException as error:
+            print(f"autolabel {command}: {error}", file=sys.stderr)
+            code = BAD_CONFIGURATION
+        except KeyboardInterrupt:
+            code = 1
+
+    def farewell() -> None:
+        again = shlex.join(["autolabel", command, *map(redacted_override, overrides)])
+        print(f"autolabel {command}: interrupted; this goes on from here:\n{again}", file=sys.stderr, flush=True)
+
+    register_schemas()
+    sys.argv = [f"autolabel {command}", *expand_prompts(overrides)]
+    shows_configuration = any(override.startswith(("--cfg", "-c")) for override in overrides)
+    try:
+        with redacted_stdout() if shows_configuration else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
+    except SystemExit as stopped:  # Hydra has said what is wrong with the overrides, or printed what it was asked for
+        if code is None:
+            return BAD_CONFIGURATION if stopped.code else 0
+    return code or 0
+
+
+@contextmanager
+def redacted_stdout() -> Iterator[None]:
+    """The YAML that Hydra prints of a configuration, without the secrets in it."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        if printed.getvalue():
+            settings = redacted(yaml.safe_load(printed.getvalue()))
+            print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")

@@ -1,0 +1,27 @@
+"""`autolabel <command> --help`: every key with its default and its sentence."""
+
+from typing import Any
+
+from autolabel.config import COMMANDS
+from autolabel.config.compose import conf_dir, explained
+
+
+def help_text(command: str) -> str:
+    """Every key with its default and its sentence, and the choices of every group."""
+    lines = [f"usage: autolabel {command} [key=value ...]", ""]
+    for group in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
+        if command == "label":
+            lines.append(f"  {group.name}={'|'.join(sorted(file.stem for file in group.glob('*.yaml')))}")
+    if command == "label":
+        lines += ["  prompts=[person, red car]", "  prompts=FILE.yaml", ""]
+    for name, default, sentence in explained(COMMANDS[command]):
+        lines += [f"  {name}={shown(default)}", f"      {sentence}"]
+    return "\n".join(lines) + "\n"
+
+
+def shown(default: Any) -> str:
+    if default is None:
+        return "null"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"[{','.join(map(str, default))}]" if isinstance(default, list) else str(default)

@@ -1,0 +1,194 @@
+"""What is wrong with a command's settings, beyond their types: all of it at once, a line for each problem."""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autolabel.config.schema import (
+    SAME,
+    DemoScenesConfig,
+    EvaluateConfig,
+    ExportConfig,
+    LabelConfig,
+    OutputConfig,
+    PromptsConfig,
+    RefineConfig,
+    ReportConfig,
+    StatusConfig,
+    VerifyConfig,
+)
+from autolabel.redaction import has_password
+
+NO_PASSWORDS = "holds a password, which would be written wherever the URL is; give it by the environment"
+EXAMPLES = {"output": "labels", "refined": "refined", "report": "report"}  # of names, in messages
+
+
+def problems_of(settings: Any) -> Iterator[str]:
+    """A line for each problem of a command's settings."""
+    return PROBLEMS[type(settings)](settings)
+
+
+def place_problems(name: str, place: OutputConfig) -> Iterator[str]:
+    """Of a folder or prefix that must be given."""
+    if not place.uri:
+        yield f"{name}.uri: required, for example {name}.uri={EXAMPLES[name]} or {name}.uri=s3://bucket/{EXAMPLES[name]}"
+    if has_password(place.uri):
+        yield f"{name}.uri: {NO_PASSWORDS}"
+
+
+def output_problems(settings: StatusConfig | VerifyConfig) -> Iterator[str]:
+    return place_problems("output", settings.output)
+
+
+def evaluate_problems(config: EvaluateConfig) -> Iterator[str]:
+    output, results, evaluation = config.output.uri, config.results, config.evaluation.uri
+    if not config.ground_truth.uri:
+        yield "ground_truth.uri: required, for example ground_truth.uri=ground_truth.json"
+    if bool(output) == (results.uri is not None):
+        yield "output.uri, results.uri: give one of the two, for example output.uri=labels or results.uri=results.json"
+    if results.uri is not None and evaluation is None:
+        yield "evaluation.uri: required with results.uri, for example evaluation.uri=evaluation"
+    if not 0 <= results.threshold < 1:  # NaN is not
+        yield f"results.threshold: {results.threshold} is not at least 0 and below 1"
+    for name, uri in (
+        ("ground_truth.uri", config.ground_truth.uri),
+        ("output.uri", output),
+        ("results.uri", results.uri),
+        ("evaluation.uri", evaluation),
+    ):
+        if uri is not None and has_password(uri):
+            yield f"{name}: {NO_PASSWORDS}"
+
+
+def export_problems(config: ExportConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    for name, share in config.splits.items():
+        if not re.fullmatch(r"(?!all$)[a-z][a-z0-9_]{0,31}", name):  # names files; to `datasets`, `all` is all of them
+            yield f"splits: {name!r} is not a name of 1 to 32 small letters, digits and _, a letter first, and not all"
+        if not 0 < share <= 1:  # NaN is not
+            yield f"splits.{name}: {share} is not a share above 0 and up to 1"
+    if config.splits and not math.isclose(total := math.fsum(config.splits.values()), 1, abs_tol=1e-6):
+        yield f"splits: the shares sum to {total:g}, not to 1"
+    if config.splits and config.format == "yolo" and (missing := {"train", "val"} - config.splits.keys()):
+        yield f"splits: {' and '.join(sorted(missing))} missing, which YOLO's trainers ask for"
+
+
+def report_problems(config: ReportConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    if config.report.uri is not None:
+        yield from place_problems("report", OutputConfig(uri=config.report.uri))
+    if config.thumbnails < 0:
+        yield f"thumbnails: {config.thumbnails} is negative"
+
+
+def demo_scenes_problems(config: DemoScenesConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    for name, number, least in (("count", config.count, 1), ("seed", config.seed, 0)):
+        if number < least:
+            yield f"{name}: {number} is less than {least}"
+
+
+def label_problems(config: LabelConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    for name, uri in (
+        ("input.uri", config.input.uri),
+        ("input.image_root", config.input.image_root),
+        ("exemplars.uri", config.exemplars.uri),
+        ("model.checkpoint", config.model.checkpoint),
+    ):
+        if uri is not None and has_password(uri):
+            yield f"{name}: {NO_PASSWORDS}"
+    if not config.input.uri:
+        yield "input.uri: required, for example input.uri=photos or input.uri=s3://bucket/photos"
+    if not config.input.suffixes:
+        yield "input.suffixes: must name at least one file name ending"
+    yield from prompts_problems(config.prompts)
+    if config.exemplars.uri and config.exemplars.column:
+        yield "exemplars: give exemplars.uri or exemplars.column, not both"
+    if (config.model.checkpoint is None) == (config.model.seed is None):
+        yield "model: give either model.checkpoint or model.seed"
+    for name, value, choices in (
+        ("exemplars.box_format", config.exemplars.box_format, ("xywh", "xyxy", "cxcywh")),
+        ("model.architecture", config.model.architecture, ("full", "tiny")),
+        ("model.precision", config.model.precision, ("float32", "bfloat16")),
+    ):
+        if value not in choices:
+            yield f"{name}: {value!r} is not one of {', '.join(choices)}"
+    yield from decision_problems(config)
+    if not 0 <= config.keep_threshold <= 1:  # NaN is not
+        yield f"keep_threshold: {config.keep_threshold} is not between 0 and 1"
+    cluster, batch = config.cluster, config.batch
+    for name, number in (
+        ("image.max_pixels", config.image.max_pixels),
+        ("output.unit_size", config.output.unit_size),
+        ("cluster.min_actors", cluster.min_actors),
+        ("cluster.max_actors", cluster.max_actors),
+        ("batch.images", batch.images),
+        ("batch.memory_mb", batch.memory_mb),
+        ("batch.load_threads", batch.load_threads),
+        ("batch.prefetch_mb", batch.prefetch_mb),
+    ):
+        if number is not None and number < 1:
+            yield f"{name}: {number} is less than 1"
+    if cluster.max_actors is not None and cluster.max_actors < cluster.min_actors:
+        yield f"cluster.max_actors: {cluster.max_actors} is less than cluster.min_actors {cluster.min_actors}"
+    for name, amount in (("gpus_per_actor", cluster.gpus_per_actor), ("cpus_per_actor", cluster.cpus_per_actor)):
+        if amount is not None and not (math.isfinite(amount) and amount >= 0):
+            yield f"cluster.{name}: {amount} is not a number of at least 0"
+    for name, seconds in (
+        ("start_timeout_s", cluster.start_timeout_s),
+        ("stall_timeout_s", cluster.stall_timeout_s),
+    ):
+        if not seconds > 0:
+            yield f"cluster.{name}: {seconds} is not positive"
+
+
+def refine_problems(config: RefineConfig) -> Iterator[str]:
+    yield from place_problems("output", config.output)
+    yield from place_problems("refined", config.refined)
+    yield from prompts_problems(config.prompts)
+    yield from decision_problems(config)
+
+
+def prompts_problems(prompts: PromptsConfig) -> Iterator[str]:
+    if prompts.uri is not None and has_password(prompts.uri):
+        yield f"prompts.uri: {NO_PASSWORDS}"
+    if prompts.uri and prompts.categories:
+        yield "prompts: give prompts.categories or prompts.uri, not both"
+
+
+def decision_problems(config: LabelConfig | RefineConfig) -> Iterator[str]:
+    """Of what decides which instances are labels. A refinement leaves what is `same` as it was."""
+    metrics = ("iou", "ios") if isinstance(config, LabelConfig) else ("iou", "ios", SAME)
+    if config.nms.metric not in metrics:
+        yield f"nms.metric: {config.nms.metric!r} is not one of {', '.join(metrics)}"
+    limits: dict[str, tuple[Any, float, float]] = {
+        "threshold": (config.threshold, 0, 1),
+        "nms.within": (config.nms.within, 0, 1),
+        "nms.across": (config.nms.across, 0, 1),
+        "min_area": (config.min_area, 0, math.inf),
+        "max_area": (config.max_area, 1, math.inf),
+        "max_instances": (config.max_instances, 1, math.inf),
+    }
+    for name, (value, least, most) in limits.items():
+        if isinstance(value, str):
+            if value != SAME:
+                yield f"{name}: {value!r} is neither a number nor {SAME}"
+        elif value is not None and not least <= value <= most:  # NaN is not
+            between = f"between {least} and {most}" if most < math.inf else f"{least} or more"
+            yield f"{name}: {value} is not {between}"
+    if isinstance(config.min_area, int) and isinstance(config.max_area, int) and config.max_area < config.min_area:
+        yield f"max_area: {config.max_area} is less than min_area {config.min_area}"
+
+
+PROBLEMS: dict[type, Callable[[Any], Iterator[str]]] = {
+    LabelConfig: label_problems,
+    StatusConfig: output_problems,
+    VerifyConfig: output_problems,
+    RefineConfig: refine_problems,
+    ExportConfig: export_problems,
+    EvaluateConfig: evaluate_problems,
+    ReportConfig: report_problems,
+    DemoScenesConfig: demo_scenes_problems,
+}

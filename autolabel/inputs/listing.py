@@ -1,0 +1,144 @@
+"""From `input.uri` to the list of images: a folder, a prefix, a glob, a manifest or a COCO file.
+
+The order is stable: folders by URI, manifests and COCO files as they are written. An image is its URI, so equal
+file names in different folders are different images, and a URI that stands twice is one image.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from fsspec.utils import glob_translate
+
+from autolabel.config import InputConfig
+from autolabel.errors import BadInput
+from autolabel.inputs.manifests import MANIFESTS, ManifestRow, coco_rows
+from autolabel.redaction import has_password
+from autolabel.storage import SCHEMES, Listed, Storage, open_storage
+from autolabel.storage.local import LocalStorage
+from autolabel.storage.uris import absolute, full_uri, parent, scheme_of
+
+BUCKET_SCHEMES = SCHEMES.keys() - {"file"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The images of an input, in plan order.
+
+    `root` is the URI that exported file names are relative to. `sizes_hw` and `cells` hold, by URI, the sizes and the
+    exemplar cells that a manifest or COCO file states. `duplicates` are URIs that stood there more than once.
+    """
+
+    root: str
+    images: list[Listed]
+    sizes_hw: dict[str, tuple[int, int]] = field(default_factory=dict)
+    cells: dict[str, Any] = field(default_factory=dict)
+    duplicates: list[str] = field(default_factory=list)
+
+
+def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
+    """List the input once.
+
+    Raises:
+        BadInput: nothing is there, no image is found, or a manifest is malformed; every problem is named.
+        StorageError: the storage keeps failing.
+    """
+    uri = full_uri(config.uri)
+    storage = open_storage(uri, config.storage_options)
+    read_rows = MANIFESTS.get(PurePosixPath(uri).suffix.lower())
+    if read_rows is None:
+        listing = list_files(uri, storage, config.suffixes)
+    elif exemplar_column is None or read_rows is not coco_rows:
+        try:
+            rows = read_rows(uri, storage, exemplar_column)
+            listing = list_manifest(uri, rows, config.image_root or parent(uri))
+            for scheme in sorted({scheme_of(image.uri) for image in listing.images}):
+                open_storage(
+                    f"{scheme}://", config.storage_options
+                )  # a scheme without a driver is told here, not there
+        except FileNotFoundError as error:
+            raise BadInput(f"input.uri: {uri} does not exist") from error
+        if exemplar_column and not listing.cells:
+            raise BadInput(f"exemplars.column: no row of {uri} has a value in column {exemplar_column!r}")
+    else:
+        raise BadInput("exemplars.column: a COCO input has no columns; give its exemplars as exemplars.uri")
+    unwritable = [image.uri for image in listing.images if not encodable(image.uri)]
+    if unwritable:
+        raise BadInput(f"input.uri: {name!r} is not valid UTF-8; rename it" for name in unwritable)
+    if not listing.images:
+        if read_rows is None and isinstance(storage, LocalStorage) and not os.path.lexists(static_part(uri)):
+            raise BadInput(f"input.uri: {uri} does not exist")
+        what = "is empty" if read_rows else f"holds no file ending in {', '.join(config.suffixes)}"
+        raise BadInput(f"input.uri: {uri} {what}")
+    return listing
+
+
+def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
+    """Files below a folder, matching a glob, or (on object stores) whose names begin with `uri`; recursive."""
+    endings = tuple(f".{suffix.lower().lstrip('.')}" for suffix in suffixes)
+
+    def images(found: Iterable[Listed]) -> list[Listed]:
+        fitting = [Listed(i.uri, i.size_bytes, i.etag) for i in found if i.uri.lower().endswith(endings)]
+        fitting.sort(key=lambda item: item.uri)  # in place: ten million of them fill 3 GB
+        return fitting
+
+    in_folder = images(storage.list(uri))
+    if in_folder:
+        return Listing(root=uri.rstrip("/"), images=in_folder)
+    if uri.lower().endswith(endings):
+        try:
+            return Listing(root=parent(uri), images=images([storage.stat(uri)]))
+        except FileNotFoundError:
+            pass  # a glob may end like a file
+    if (folder := static_part(uri)) != uri:
+        matches = re.compile(glob_translate(uri)).fullmatch
+        return Listing(root=folder, images=images(item for item in storage.list(folder) if matches(item.uri)))
+    return Listing(root=parent(uri), images=images(storage.list_prefix(uri)))
+
+
+def static_part(uri: str) -> str:
+    """The folder that a glob searches; the URI itself if it is none."""
+    wildcard = re.search(r"[*?\[]", uri)
+    return parent(f"{uri[: wildcard.start()]}x") if wildcard else uri
+
+
+def encodable(uri: str) -> bool:
+    """Whether a URI can be written as UTF-8; a local file name may be any bytes."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
+    """The images that rows name, relative to `root` or absolute; a URI's first row counts."""
+    listing = Listing(root=full_uri(root).rstrip("/"), images=[])
+    seen: set[str] = set()
+    problems: list[str] = []
+    for row in rows:
+        if not isinstance(row.uri, str) or not row.uri.strip():
+            problems.append(f"{uri} {row.place}: uri is {'missing' if row.uri is None else 'empty or not text'}")
+            continue
+        image_uri = absolute(row.uri, listing.root)
+        if has_password(image_uri):
+            problems.append(f"{uri} {row.place}: uri holds a password, which would be written to every row of it")
+            continue
+        if scheme_of(image_uri) in BUCKET_SCHEMES and not re.match(r"\w+://[^/\s]+/.", image_uri, re.DOTALL):
+            problems.append(f"{uri} {row.place}: {image_uri!r} names no object in a bucket")
+            continue
+        if image_uri in seen:
+            listing.duplicates.append(image_uri)
+            continue
+        seen.add(image_uri)
+        listing.images.append(Listed(image_uri, row.size_bytes, row.etag))
+        if row.size_hw is not None:
+            listing.sizes_hw[image_uri] = row.size_hw
+        if row.cell is not None:
+            listing.cells[image_uri] = row.cell
+    if problems:
+        raise BadInput(problems)
+    return listing

@@ -1,0 +1,144 @@
+"""Manifests and COCO files: rows that name images, one reader for each format."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autolabel.errors import BadInput
+from autolabel.storage import Storage, parquet
+
+LONGEST_CELL = 2**31 - 1  # csv's own limit, 128 KiB, is less than an image's exemplars can take
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One image as a manifest or a COCO file states it; `place` says where, for messages."""
+
+    place: str
+    uri: Any
+    size_bytes: int | None = None
+    etag: str | None = None
+    size_hw: tuple[int, int] | None = None
+    cell: Any = None
+
+
+def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
+    """Rows of a Parquet manifest, a row group in memory at a time."""
+    footer = parquet.read_footer(storage, uri)
+    with parquet.reading(uri):
+        schema = footer.schema.to_arrow_schema()
+    wanted = ["uri", "size_bytes", "etag", "width", "height", *([exemplar_column] if exemplar_column else [])]
+    columns = [name for name in wanted if name in schema.names]
+    check_columns(uri, columns, exemplar_column)
+    for name in columns:
+        for index in schema.get_all_field_indices(name):
+            for extension in parquet.extension_types(schema.field(index)):
+                raise BadInput(f"{uri}: column {name!r} is of the extension type {extension}; give it as plain values")
+
+    def read_group(group: int, file: IO[bytes]) -> pa.Table:
+        return pq.ParquetFile(file, metadata=footer).read_row_group(group, columns=columns)
+
+    start = 1
+    for group in range(footer.num_row_groups):
+        with parquet.reading(uri):
+            table = storage.use(uri, partial(read_group, group))
+        for batch in table.to_batches(max_chunksize=10_000):
+            with parquet.reading(uri):
+                records = batch.to_pylist()
+            for offset, record in enumerate(records):
+                yield manifest_row(f"row {start + offset}", record, exemplar_column)
+            start += batch.num_rows
+
+
+def csv_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
+    """Rows of a CSV manifest with a header line; an exemplar cell is JSON text."""
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.DictReader(io.StringIO(text_of(uri, storage), newline=""))
+    check_columns(uri, list(reader.fieldnames or ()), exemplar_column)
+    try:
+        for record in reader:
+            yield manifest_row(f"line {reader.line_num}", {k: v or None for k, v in record.items()}, exemplar_column)
+    except csv.Error as error:
+        raise BadInput(f"{uri} line {reader.line_num}: not CSV: {error}") from error
+
+
+def jsonl_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
+    """Rows of a JSON Lines manifest; blank lines are passed over."""
+    for number, line in enumerate(text_of(uri, storage).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise BadInput(f"{uri} line {number}: not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise BadInput(f"{uri} line {number}: not a JSON object")
+        yield manifest_row(f"line {number}", record, exemplar_column)
+
+
+def coco_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
+    """The `images` of a COCO file."""
+    try:
+        document = orjson.loads(storage.read(uri))
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"{uri}: not JSON: {error}") from error
+    images = document.get("images") if isinstance(document, dict) else None
+    if not isinstance(images, list):
+        raise BadInput(f"{uri}: not a COCO file: it has no list of `images`")
+    for index, image in enumerate(images):
+        record = image if isinstance(image, dict) else {}
+        yield manifest_row(f"images[{index}]", {**record, "uri": record.get("file_name")}, None)
+
+
+def manifest_row(place: str, record: dict[str, Any], exemplar_column: str | None) -> ManifestRow:
+    size_bytes = whole_number(record.get("size_bytes"))
+    width, height = (whole_number(record.get(name), limit=2**31) for name in ("width", "height"))
+    return ManifestRow(
+        place=place,
+        uri=record.get("uri"),
+        size_bytes=size_bytes,
+        etag=str(record["etag"]).strip('"') if record.get("etag") else None,
+        size_hw=(height, width) if height and width else None,
+        cell=record.get(exemplar_column) if exemplar_column else None,
+    )
+
+
+def whole_number(value: Any, *, limit: int = 2**53) -> int | None:
+    """An optional column's number, None where it holds none: CSV gives text, pandas floats for integers with gaps."""
+    try:
+        number = None if value is None else int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number is not None and 0 <= number < limit else None
+
+
+def check_columns(uri: str, names: list[str], exemplar_column: str | None) -> None:
+    missing = [name for name in ("uri", exemplar_column) if name and name not in names]
+    if missing:
+        raise BadInput(f"{uri}: the manifest has no column {' and no column '.join(map(repr, missing))}")
+
+
+def text_of(uri: str, storage: Storage) -> str:
+    try:
+        return storage.read(uri).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{uri}: not UTF-8 text: {error}") from error
+
+
+RowReader = Callable[[str, Storage, str | None], Iterator[ManifestRow]]
+
+
+MANIFESTS: dict[str, RowReader] = {
+    ".parquet": parquet_rows,
+    ".csv": csv_rows,
+    ".jsonl": jsonl_rows,
+    ".ndjson": jsonl_rows,
+    ".json": coco_rows,
+}

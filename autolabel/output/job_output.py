@@ -1,0 +1,69 @@
+"""An output as its readers find it: what was asked, what was planned, and the rows that are there."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autolabel.config import OutputConfig
+from autolabel.errors import BadInput
+from autolabel.labels.units import done_units, read_unit
+from autolabel.output import run_record
+from autolabel.output.run_record import RunRecord
+from autolabel.plan import Plan
+from autolabel.storage import Storage, open_storage
+from autolabel.storage.uris import absolute, join
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledOutput:
+    """The output of a job; `plan` is sealed, its units may be done or not."""
+
+    storage: Storage
+    uri: str
+    record: RunRecord
+    plan: Plan
+
+    def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Every row of image_labels.SCHEMA in image_id order, a unit in memory at a time; every unit must be done."""
+        for unit in range(self.plan.n_units):
+            yield from read_unit(self.storage, self.uri, unit, columns).to_pylist()
+
+    def file_name(self, image_uri: str) -> str:
+        """The name of an image relative to the input root, if it leads from there to that image and no further up.
+
+        Otherwise its whole URI: so it is where the image lies elsewhere, and for keys such as `../a.jpg` or `/a.jpg`.
+        """
+        root = self.plan.input_root
+        name = image_uri.removeprefix(f"{root.rstrip('/')}/")
+        return name if ".." not in name.split("/") and absolute(name, root) == image_uri else image_uri
+
+
+def finished_output(config: OutputConfig) -> LabelledOutput:
+    """The output at `config.uri`, of which every unit is done.
+
+    Raises:
+        BadInput: as `open_output`, or units are missing.
+    """
+    output = open_output(config)
+    n_units = output.plan.n_units
+    missing = n_units - len(done_units(output.storage, output.uri) & set(range(n_units)))
+    if missing:
+        raise BadInput(f"output.uri: {missing} of {n_units} units are not labelled yet; run the job again first")
+    return output
+
+
+def open_output(config: OutputConfig) -> LabelledOutput:
+    """The output at `config.uri`.
+
+    Raises:
+        BadInput: no job was ever started there, or it was stopped before its plan was sealed.
+    """
+    storage = open_storage(config.uri, config.storage_options)
+    record = run_record.read(storage, config.uri)
+    if record is None:
+        raise BadInput(f"output.uri: there is no {join(config.uri, run_record.RUN_NAME)}: no job was ever started here")
+    try:
+        plan = Plan(storage, config.uri)
+    except FileNotFoundError as error:
+        raise BadInput(f"output.uri: {config.uri} has no plan yet: its job was stopped early; run it again") from error
+    return LabelledOutput(storage=storage, uri=config.uri, record=record, plan=plan)

@@ -1,0 +1,140 @@
+"""`autolabel status`: how far a job is and who is at work on it, from its output alone; anyone may ask, at any time.
+
+Finished units are counted by their files. The rate is that of the last few of them, by the storage's own times. What
+became of their images stands in the files' footers, of which a large output has too many to read: an even sample then.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from tqdm import tqdm
+
+from autolabel.config import StatusConfig
+from autolabel.labels.summary import Summary
+from autolabel.labels.types import Status
+from autolabel.labels.units import done_units_at, read_summary
+from autolabel.output import lease
+from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.lease import Run
+from autolabel.parallel import IO_THREADS, in_threads
+
+RECENT_UNITS = 64  # of which the rate is taken
+FOOTERS = 1000  # read at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobStatus:
+    """How far a job is. Times are in seconds since 1970."""
+
+    output_uri: str
+    n_images: int
+    n_units: int
+    n_done_images: int
+    n_done_units: int
+    looked_at: Summary  # of `n_units_looked_at`
+    n_units_looked_at: int
+    last_unit_at: float | None
+    images_per_s: float | None  # None while fewer than two units have ended
+    run: Run | None  # the last one
+    renewed_at: float | None
+    alive: bool | None  # None where only the age of its last renewal speaks
+    asked_at: float
+
+    def __str__(self) -> str:
+        return "\n".join((self.progress_line(), self.result_line(), self.run_line()))
+
+    def progress_line(self) -> str:
+        share = self.n_done_images / self.n_images
+        line = f"{self.output_uri}: {self.n_done_images} of {self.n_images} images ({share:.1%}), "
+        line += f"{self.n_done_units} of {self.n_units} units"
+        if self.last_unit_at is not None:
+            line += f"; the last one {ago(self.asked_at - self.last_unit_at)}"
+        if self.images_per_s is not None:
+            line += f"; {self.images_per_s:.3g} images/s"
+            left = self.n_images - self.n_done_images
+            if left and self.at_work:
+                line += f", {tqdm.format_interval(left / self.images_per_s)} left"
+        return line
+
+    def result_line(self) -> str:
+        counts = self.looked_at
+        if not counts.n_images:
+            return "nothing is labelled yet"
+        shares = ", ".join(f"{counts.images[status] / counts.n_images:.2%} {status}" for status in Status)
+        seen = "all units" if self.n_units_looked_at == self.n_done_units else f"{self.n_units_looked_at} of the units"
+        codes = "".join(f"; {code}: {n}" for code, n in counts.rejected_by.most_common())
+        per_image = counts.n_instances / counts.n_images
+        return f"{shares}; {per_image:.2f} instances an image ({seen} looked at){codes}"
+
+    def run_line(self) -> str:
+        if self.run is None:
+            return "no run has begun"
+        if self.run.ended_at is not None:
+            done = "done" if self.n_done_units == self.n_units else "not done; the same command goes on"
+            return f"{done}: run {self.run.number} ended at {self.run.ended_at}"
+        told = "" if self.renewed_at is None else f", last heard of {ago(self.asked_at - self.renewed_at)}"
+        state = "at work" if self.at_work else "died; the same command goes on"
+        return f"run {self.run.number} of {self.run}{told}: {state}"
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the last run is alive; from its renewals, if its process is not this machine's."""
+        if self.run is None or self.run.ended_at is not None:
+            return False
+        if self.alive is not None or self.renewed_at is None:
+            return bool(self.alive)
+        return self.asked_at - self.renewed_at < lease.EXPIRES_S
+
+
+def status(config: StatusConfig) -> JobStatus:
+    """The state of the job at `output.uri`.
+
+    Raises:
+        BadInput: no job was ever started there, or its plan is not sealed yet.
+    """
+    output = open_output(config.output)
+    created_at = done_units_at(output.storage, output.uri)
+    done = sorted(unit for unit in created_at if unit < output.plan.n_units)
+    times = sorted((at, unit) for unit, at in created_at.items() if at is not None and unit < output.plan.n_units)
+    sample = done[:: -(-len(done) // FOOTERS)] if done else []
+    last = lease.last_run(output.storage, output.uri)
+    record = None if last is None else output.storage.stat(lease.record_uri(output.uri, last.number))
+    return JobStatus(
+        output_uri=output.uri,
+        n_images=output.plan.n_images,
+        n_units=output.plan.n_units,
+        n_done_images=sum(map(output.plan.images_in, done)),
+        n_done_units=len(done),
+        looked_at=summed(output, sample),
+        n_units_looked_at=len(sample),
+        last_unit_at=times[-1][0] if times else None,
+        images_per_s=rate(output, times[-RECENT_UNITS:]),
+        run=last,
+        renewed_at=None if record is None else record.modified_at,
+        alive=None if last is None else lease.is_alive(last),
+        asked_at=time.time(),
+    )
+
+
+def summed(output: LabelledOutput, units: Sequence[int]) -> Summary:
+    summary = Summary()
+    for one in in_threads(partial(read_summary, output.storage, output.uri), units, IO_THREADS):
+        summary.add(one)
+    return summary
+
+
+def rate(output: LabelledOutput, ended: Sequence[tuple[float, int]]) -> float | None:
+    """Images a second of units that ended one after the other, from the end of the first to that of the last."""
+    if len(ended) < 2 or ended[-1][0] <= ended[0][0]:
+        return None
+    return sum(output.plan.images_in(unit) for _, unit in ended[1:]) / (ended[-1][0] - ended[0][0])
+
+
+def ago(seconds: float) -> str:
+    """A clock that is behind the storage's makes a negative age: now."""
+    if seconds >= 48 * 3600:
+        return f"at {datetime.fromtimestamp(time.time() - seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{tqdm.format_interval(max(0.0, seconds))} ago"

@@ -1,0 +1,203 @@
+"""Every promise about an output, as a check over it: one row per image of the plan, whole files, masks that decode.
+
+Reads a unit at a time in each process, in constant memory, and changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from autolabel.config import VerifyConfig
+from autolabel.errors import BadInput, RejectCode
+from autolabel.labels.columns import found, numbers, whole
+from autolabel.labels.summary import Summary
+from autolabel.labels.types import Status
+from autolabel.labels.units import LABELS_FOLDER, done_units, read_unit, stated_summary, unit_uri
+from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.mask_checks import doubtful, mask_problems
+from autolabel.output.passes import in_processes, over_units
+from autolabel.output.run_record import RunRecord
+
+SHOWN_PROBLEMS = 50
+STORED = ("instances", "candidates")
+
+
+@dataclass(kw_only=True)
+class Verdict:
+    """What was found. `str()` is the text to print, its last line the counts."""
+
+    n_images: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    n_duplicated: int = 0
+    n_problems: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, problem: str) -> None:
+        self.n_problems += 1
+        if len(self.problems) < SHOWN_PROBLEMS:
+            self.problems.append(problem)
+
+    def __iadd__(self, other: "Verdict") -> "Verdict":
+        self.n_images += other.n_images
+        self.statuses.update(other.statuses)
+        self.n_duplicated += other.n_duplicated
+        self.n_problems += other.n_problems
+        self.problems += other.problems[: SHOWN_PROBLEMS - len(self.problems)]
+        return self
+
+    @property
+    def n_missing(self) -> int:
+        return self.n_images - self.statuses.total()
+
+    @property
+    def clean(self) -> bool:
+        return not (self.n_problems or self.n_missing or self.n_duplicated)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{self.statuses[status]} {status}" for status in Status)
+        hidden = self.n_problems - len(self.problems)
+        lines = [*self.problems, *([f"... and {hidden} more problems"] if hidden else [])]
+        closing = f"{self.n_images} images: {counts}; {self.n_missing} missing, {self.n_duplicated} duplicated"
+        return "\n".join([*lines, closing + (f"; {self.n_problems} problems" if self.n_problems else "")])
+
+
+def verify(config: VerifyConfig) -> Verdict:
+    """Check an output.
+
+    Raises:
+        BadInput: there is no job at `output.uri`.
+    """
+    output = open_output(config.output)
+    units = range(output.plan.n_units)
+    done = done_units(output.storage, output.uri)
+    verdict = Verdict()
+    for unit in sorted(done - set(units)):
+        verdict.add(f"{unit_uri(output.uri, unit)}: the plan has no unit {unit}")
+    parts = in_processes(check_unit, [(unit, unit in done) for unit in units], output, config.output)
+    for part in over_units(parts, len(units)):
+        verdict += part
+    return verdict
+
+
+def check_unit(output: LabelledOutput, unit_and_done: tuple[int, bool]) -> Verdict:
+    """A unit's rows of the plan, and its file, if it is done."""
+    unit, done = unit_and_done
+    planned = output.plan.unit(unit)
+    verdict = Verdict(n_images=len(planned))
+    for image_id, image in enumerate(planned, start=1 + unit * output.plan.unit_size):
+        if (image.image_id, image.unit) != (image_id, unit):
+            verdict.add(f"plan: row {image_id} has image_id {image.image_id} and unit {image.unit}, not {unit}")
+    if done:
+        check_file(output, unit, {image.image_id: image.uri for image in planned}, verdict)
+    return verdict
+
+
+def check_file(output: LabelledOutput, unit: int, expected: dict[int, str], verdict: Verdict) -> None:
+    """A unit's file against the run and the images that the plan has for it."""
+    record = output.record
+    place = f"{LABELS_FOLDER}/{unit:08d}.parquet"
+    try:
+        table = read_unit(output.storage, output.uri, unit)
+    except (BadInput, OSError) as error:
+        verdict.add(f"{place}: unreadable: {error}")
+        return
+    metadata = table.schema.metadata or {}
+    rows: list[dict[str, Any]] = table.to_pylist()
+    if metadata.get(b"autolabel.fingerprint") != record.fingerprint.encode():
+        verdict.add(f"{place}: its fingerprint is not that of run.json")
+    if metadata.get(b"autolabel.categories") != orjson.dumps(record.settings["categories"]):
+        verdict.add(f"{place}: its categories are not those of run.json")
+    try:
+        if stated_summary(metadata, place) != summary_of(rows):
+            verdict.add(f"{place}: it states other counts than its rows have")
+    except BadInput as error:
+        verdict.add(str(error))
+    seen: Counter[int] = Counter(row["image_id"] for row in rows)
+    verdict.n_duplicated += sum(n - 1 for n in seen.values())
+    for row, *doubted in zip(rows, *(doubtful_in(table, name, unit) for name in STORED), strict=True):
+        image_id = row["image_id"]
+        if image_id not in expected:
+            verdict.add(f"{place}: image {image_id} is not of this unit")
+            continue
+        if seen.pop(image_id, None) is None:  # counted as duplicated
+            continue
+        verdict.statuses[row["status"]] += 1
+        if row["uri"] != expected[image_id]:
+            verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {expected[image_id]!r}")
+        for problem in row_problems(row, record, *doubted):
+            verdict.add(f"{place}: image {image_id}: {problem}")
+    if without := set(expected) - {row["image_id"] for row in rows}:
+        verdict.add(f"{place}: {len(without)} images of its unit have no row")
+
+
+def summary_of(rows: Sequence[dict[str, Any]]) -> Summary:
+    """As Summary.of, of plain values."""
+    categories = [[instance["category_id"] for instance in row["instances"]] for row in rows]
+    return Summary(
+        images=Counter(row["status"] for row in rows),
+        instances_of=Counter(chain.from_iterable(categories)),
+        images_with=Counter(chain.from_iterable(map(set, categories))),
+        rejected_by=Counter(row["reject_code"] for row in rows if row["reject_code"] is not None),
+    )
+
+
+def doubtful_in(table: pa.Table, name: str, unit: int) -> list[list[bool]]:
+    """For each row, which of the masks in this column of lists may be wrong."""
+    column = whole(table[name])
+    try:
+        stored = found(column, unit)
+    except BadInput:  # a box or a size has too few numbers
+        return [[True] * n for n in column.value_lengths().to_pylist()]
+    frame_hw = np.stack([numbers(whole(table[side]).fill_null(0)) for side in ("height", "width")], axis=1)
+    doubted = doubtful(stored, frame_hw[stored.row])
+    starts = stored.rows(len(table)).tolist()
+    return [doubted[start:end].tolist() for start, end in pairwise(starts)]
+
+
+def row_problems(
+    row: dict[str, Any], record: RunRecord, instances_doubted: list[bool], candidates_doubted: list[bool]
+) -> Iterator[str]:
+    """What contradicts itself in one row; masks are looked at where they are doubted."""
+    status, instances = row["status"], row["instances"]
+    if status == Status.REJECTED:
+        if row["reject_code"] not in set(RejectCode) or not row["reject_detail"]:
+            yield f"rejected with code {row['reject_code']!r} and detail {row['reject_detail']!r}"
+        if instances or row["candidates"] or row["prompts"]:
+            yield "rejected, but with prompts or instances"
+        return
+    if status != (Status.LABELLED if instances else Status.EMPTY):
+        yield f"status {status!r} with {len(instances)} instances"
+    if not (row["width"] and row["height"] and row["sha256"] and row["orientation"]):
+        yield "labelled without its size, orientation or sha256"
+        return
+    found = Counter((instance["category_id"], instance["phrase"]) for instance in instances)
+    told = {(p["category_id"], p["phrase"]): p["n_instances"] for p in row["prompts"]}
+    if {key: n for key, n in told.items() if n} != dict(found):
+        yield f"prompts tell of {sum(told.values())} instances, there are {len(instances)}"
+    size_hw = (row["height"], row["width"])
+    for kind, stored, doubts, limits in (
+        ("instance", instances, instances_doubted, record.rules.threshold_of),
+        ("candidate", row["candidates"], candidates_doubted, record.keep_threshold_of),
+    ):
+        for index, (instance, doubted) in enumerate(zip(stored, doubts, strict=True)):
+            for problem in instance_problems(instance, limits):
+                yield f"{kind} {index}: {problem}"
+            for problem in mask_problems(instance, size_hw) if doubted else ():
+                yield f"{kind} {index}: {problem}"
+
+
+def instance_problems(instance: dict[str, Any], limits: Mapping[int, float]) -> Iterator[str]:
+    """`limits`: by category, what a score must be above."""
+    category, score = instance["category_id"], instance["score"]
+    if category not in limits:
+        yield f"category {category} is not of this run"
+    if not (0 <= score <= 1 and 0 <= instance["presence"] <= 1):
+        yield f"score {score}, presence {instance['presence']}"
+    elif score <= limits.get(category, -1):
+        yield f"score {score} is not above the threshold {limits[category]}"

@@ -1,0 +1,84 @@
+"""The Ray that a job runs on, and how many labelling actors of what size it has room for."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy
+
+from autolabel.config import ClusterConfig
+from autolabel.errors import BadInput
+from autolabel.signals import keeping_sigterm
+
+UNITS_IN_HAND = 2  # of an actor: one in the model, one being fetched or written
+
+log = logging.getLogger("autolabel")
+
+
+@contextmanager
+def connected(cluster: ClusterConfig) -> Iterator[None]:
+    """Join the cluster that `address`, RAY_ADDRESS or `ray start` names, or start one on this machine.
+
+    A Ray that the caller has connected to is used, and left connected.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        with keeping_sigterm():
+            ray.init(address=cluster.address, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError) as error:
+        raise BadInput(f"cluster.address: {cluster.address}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
+    """How many actors of what size, from the settings and what the cluster has now.
+
+    They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever. Those
+    that fit now begin, `min_actors` at least; the others come as the cluster grows.
+    """
+    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    n_cpus = sum(node.get("CPU", 0.0) for node in nodes)
+    gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)
+    most = cluster.max_actors if cluster.max_actors is not None else (int(n_gpus // gpus) if gpus and n_gpus else 1)
+    most = max(cluster.min_actors, min(most, n_units))
+    if cluster.cpus_per_actor is not None:
+        cpus = cluster.cpus_per_actor
+        if cluster.min_actors * cpus > n_cpus - 1:
+            log.warning(
+                "cluster: %d actors of %g CPUs leave none of the %g free that are up", cluster.min_actors, cpus, n_cpus
+            )
+    else:
+        largest = max(node.get("CPU", 0.0) for node in nodes)  # an actor lives on one node
+        cpus = max(0.0, min(1.0 if gpus else largest, (n_cpus - 1) / most))
+        cpus = cpus if cpus < 1 else float(int(cpus))
+    fit = sum(fitting(node, gpus=gpus, cpus=cpus, most=most) for node in nodes)
+    if fit < cluster.min_actors:
+        need = f"{cluster.min_actors} actors of {gpus:g} GPUs and {cpus:g} CPUs"
+        log.info("waiting up to %g s for %s; %d fit now", cluster.start_timeout_s, need, fit)
+    return {
+        "compute": ActorPoolStrategy(
+            min_size=cluster.min_actors,
+            max_size=most,
+            initial_size=max(cluster.min_actors, min(most, fit)),  # without it, actors are added one by one
+            max_tasks_in_flight_per_actor=2 * UNITS_IN_HAND,
+            max_concurrent_calls_per_actor=UNITS_IN_HAND,
+            enable_true_multi_threading=True,  # without it, Ray runs the calls of an actor one after the other
+        ),
+        "num_gpus": gpus,
+        "num_cpus": cpus,
+    }
+
+
+def fitting(node: dict[str, float], *, gpus: float, cpus: float, most: int) -> int:
+    """How many actors a node has room for, `most` at most."""
+    rooms = [node.get(resource, 0.0) // each for resource, each in (("GPU", gpus), ("CPU", cpus)) if each]
+    return int(min([most, *rooms]))

@@ -1,0 +1,60 @@
+"""The row that an image ends in: what was found in it, or why it could not be labelled."""
+
+from collections.abc import Sequence
+
+from autolabel.labels.types import ImageLabels, Instance, PromptResult
+from autolabel.masks.rle import area, bbox_xywh
+from autolabel.pipeline.load import Frame, Rejection
+from autolabel.plan import PlannedImage
+from autolabel.prompts.concepts import Concept
+from autolabel.sam3.engine import PairResult
+from autolabel.sam3.masks import logits_to_rles
+from autolabel.selection import Rules, decide
+
+
+def finish(
+    image: PlannedImage, frame: Frame, results: Sequence[tuple[Concept, PairResult]], rules: Rules
+) -> ImageLabels:
+    """The row of an image: masks at its own size, overlaps resolved, limits applied. Empty masks are nothing."""
+    found = [
+        Instance(
+            category_id=concept.category_id,
+            phrase=concept.phrase,
+            score=float(score),
+            presence=result.presence,
+            rle=rle,
+            area_px=area_px,
+            bbox_xywh=bbox_xywh(rle),
+        )
+        for concept, result in results
+        for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, frame.size_hw), strict=True)
+        if (area_px := area(rle))
+    ]
+    image_labels = ImageLabels(
+        image_id=image.image_id,
+        uri=image.uri,
+        size_hw=frame.size_hw,
+        orientation=frame.orientation,
+        sha256=frame.sha256,
+        prompts=tuple(
+            PromptResult(
+                category_id=concept.category_id,
+                phrase=concept.phrase,
+                presence=result.presence,
+                best_score=result.best_score,
+            )
+            for concept, result in results
+        ),
+    )
+    return decide(image_labels, found, rules)
+
+
+def rejected(image: PlannedImage, rejection: Rejection) -> ImageLabels:
+    """The row of an image that will not be labelled."""
+    return ImageLabels(
+        image_id=image.image_id,
+        uri=image.uri,
+        sha256=rejection.sha256,
+        reject_code=rejection.code,
+        reject_detail=rejection.detail,
+    )

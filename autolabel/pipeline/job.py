@@ -1,0 +1,118 @@
+"""`autolabel label`: everything is checked, the plan is sealed, the missing units are labelled, the result is told."""
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+
+from autolabel import plan
+from autolabel.config import LabelConfig
+from autolabel.errors import JobFailed, Refused
+from autolabel.labels.summary import Summary, closing_text
+from autolabel.labels.units import LABELS_FOLDER, done_units, read_summary
+from autolabel.output import lease, run_record
+from autolabel.parallel import IO_THREADS, in_threads
+from autolabel.pipeline import actors
+from autolabel.pipeline.actors import load_job_engine
+from autolabel.pipeline.cluster import connected
+from autolabel.pipeline.heartbeat import Tally, watched
+from autolabel.pipeline.messages import LabelJob
+from autolabel.pipeline.progress import Progress
+from autolabel.pipeline.request import check_weights, exemplars_sha256, read_request, with_full_checkpoint
+from autolabel.plan import Plan
+from autolabel.sam3.engine import Engine
+from autolabel.storage import Storage, check_output, open_storage
+from autolabel.storage.uris import full_uri, join
+
+log = logging.getLogger("autolabel")
+
+
+def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_engine) -> str:
+    """Run the job to its end, from wherever an earlier run left it; the text to close with.
+
+    `load` makes the model in each actor; benchmarks pass one that costs nothing.
+
+    Raises:
+        BadInput, Refused, StorageError, JobFailed: see autolabel.errors.
+    """
+    config = with_full_checkpoint(config)
+    check_output(config.output.uri)
+    output_uri = full_uri(config.output.uri)
+    output = open_storage(output_uri, config.output.storage_options)
+
+    sealed = sealed_plan(output, output_uri)
+    if sealed is None:
+        refuse_labels_without_plan(output, output_uri)
+    concepts, listing, boxes = read_request(config, list_input=sealed is None)
+    weights_sha256 = check_weights(config)
+    settings = run_record.label_settings(
+        config,
+        concepts,
+        input_uri=full_uri(config.input.uri),
+        weights=weights_sha256 or f"seed {config.model.seed}",
+        exemplars_sha256=exemplars_sha256(config),
+    )
+    contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
+    record = run_record.claim(output, output_uri, settings)
+    job = LabelJob(
+        config=config,
+        output_uri=output_uri,
+        record=record,
+        checkpoint_sha256=weights_sha256,
+    )
+    with lease.held(output, output_uri) as held:
+        if contents is not None:
+            plan.seal(output, output_uri, contents)
+        elif sealed and sealed.unit_size != config.output.unit_size:
+            log.warning("output.unit_size: the plan is sealed with %d", sealed.unit_size)
+        summary = label_missing(job, Plan(output, output_uri), output, held, load)
+    return f"{closing_text(summary, concepts)}\nlabels in {join(output_uri, LABELS_FOLDER)}"
+
+
+def sealed_plan(output: Storage, output_uri: str) -> Plan | None:
+    """The plan of an earlier run, if it came that far."""
+    try:
+        return Plan(output, output_uri)
+    except FileNotFoundError:
+        return None
+
+
+def refuse_labels_without_plan(output: Storage, output_uri: str) -> None:
+    """Raises Refused where a new plan would make another plan's labels its own."""
+    if done_units(output, output_uri) and sealed_plan(output, output_uri) is None:  # not sealed meanwhile either
+        place = join(output_uri, LABELS_FOLDER)
+        raise Refused(f"{place} holds labels, but the plan that says of what is gone; use a new output.uri")
+
+
+def label_missing(
+    job: LabelJob, sealed: Plan, output: Storage, held: lease.Lease, load: Callable[[LabelJob], Engine]
+) -> Summary:
+    """Label the units that have no file yet; the counts of the whole output.
+
+    Raises:
+        JobFailed: the pipeline ended, and units are still missing.
+    """
+    done = done_units(output, job.output_uri) & set(range(sealed.n_units))
+    missing = set(range(sealed.n_units)) - done
+    n_done_before = sum(map(sealed.images_in, done))
+    if done:
+        log.info("%d of %d units are labelled already", len(done), sealed.n_units)
+    summary = Summary()
+    if missing:
+        with connected(job.config.cluster):
+            tally = Tally()
+            progress = Progress(n_images=sealed.n_images, n_done_before=n_done_before, in_hand=tally.images)
+            stall_watch = watched(tally, job.config.cluster.stall_timeout_s)
+            units = actors.label_units(job, sorted(missing), tally, load=load)
+            with progress, stall_watch, closing(units) as reports:
+                for report in reports:
+                    held.check()
+                    progress.add(report.summary)
+        summary.add(progress.summary)
+        missing = set(range(sealed.n_units)) - done_units(output, job.output_uri)  # not by reports: by files
+    if missing:
+        place = join(job.output_uri, LABELS_FOLDER)
+        raise JobFailed(f"{place}: {len(missing)} units are still missing; the same command goes on from here")
+    for earlier in in_threads(partial(read_summary, output, job.output_uri), sorted(done), IO_THREADS):
+        summary.add(earlier)
+    return summary

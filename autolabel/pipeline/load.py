@@ -1,0 +1,137 @@
+"""From an image of the plan to what the model takes: fetched, decoded and resized, ahead of the model.
+
+What is wrong with one image becomes its `Rejection`; a storage that fails raises, because nothing is known then about
+the image.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from autolabel.config import LabelConfig
+from autolabel.errors import RejectCode, RejectedImage
+from autolabel.images.decode import decode
+from autolabel.pipeline.timing import StageSeconds, timed
+from autolabel.plan import PlannedImage
+from autolabel.sam3.preprocess import resize
+from autolabel.storage import ObjectChanged, Storage
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What is known of an image once it is decoded, without its pixels; `size_hw` is of the declared frame."""
+
+    size_hw: tuple[int, int]
+    orientation: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedImage:
+    """An image as the model takes it. `pixels` is uint8 (3, R, R)."""
+
+    pixels: torch.Tensor
+    frame: Frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """An image that will not be labelled."""
+
+    code: RejectCode
+    detail: str
+    sha256: str | None
+
+
+def ahead(
+    items: Sequence[Item],
+    work: Callable[[Item], Loaded],
+    *,
+    pool: ThreadPoolExecutor,
+    cost_bytes: Callable[[Item], int],
+    budget_bytes: int,
+) -> Iterator[tuple[Item, Loaded]]:
+    """`work` of every item in order, run in the pool ahead of the caller while the items held cost no more than the
+    budget; one item is always let in, however large.
+    """
+    held: deque[tuple[Item, int, Future[Loaded]]] = deque()
+    held_bytes = 0
+    try:
+        for item in items:
+            cost = cost_bytes(item)
+            while held and held_bytes + cost > budget_bytes:
+                first, its_cost, future = held.popleft()
+                yield first, future.result()
+                held_bytes -= its_cost
+            held.append((item, cost, pool.submit(work, item)))
+            held_bytes += cost
+        while held:
+            first, _, future = held.popleft()
+            yield first, future.result()
+    finally:
+        for _, _, future in held:
+            future.cancel()
+
+
+def load(
+    image: PlannedImage, *, storage: Storage, decoders: Executor, config: LabelConfig, side_px: int
+) -> tuple[LoadedImage | Rejection, StageSeconds]:
+    """Fetch, decode and resize one image, with what that took; what is wrong with the image becomes its rejection.
+
+    Many callers may wait for the storage at once. A decoded photo weighs ten times its file, so decoding has threads of
+    its own, no more than there are cores: what they hold, and what their heaps keep, is all there is of it.
+    """
+    sha256, fetch_s, decode_s = None, 0.0, 0.0
+    loaded: LoadedImage | Rejection
+    try:
+        data, fetch_s = timed(fetch, image, storage)
+        sha256 = hashlib.sha256(data).hexdigest()
+        loaded, decode_s = decoders.submit(timed, prepare, image, data, sha256, config=config, side_px=side_px).result()
+    except RejectedImage as error:
+        loaded = Rejection(code=error.code, detail=error.detail, sha256=sha256)
+    except MemoryError:
+        loaded = Rejection(code=RejectCode.DECODER_DIED, detail="decoding it took too much memory", sha256=sha256)
+    return loaded, StageSeconds(fetch=fetch_s, decode=decode_s)
+
+
+def prepare(image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfig, side_px: int) -> LoadedImage:
+    """Decode and resize the bytes of an image.
+
+    Raises:
+        RejectedImage: they are no image, or not one of the size that its exemplars were drawn on.
+    """
+    decoded = decode(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
+    height, width = decoded.rgb.shape[:2]
+    if image.size_hw not in (None, (height, width)):
+        detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
+        raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
+    frame = Frame(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
+    return LoadedImage(pixels=resize(decoded.rgb, side_px), frame=frame)
+
+
+def fetch(image: PlannedImage, storage: Storage) -> bytes:
+    """The bytes that were listed.
+
+    Raises:
+        RejectedImage: this object is gone, was replaced, or may not be read.
+        StorageError: the storage keeps failing; nothing is known about the image.
+    """
+    try:
+        data = storage.read(image.uri, etag=image.etag)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise RejectedImage(RejectCode.MISSING, "no longer there" if image.etag else "not there") from error
+    except PermissionError as error:
+        raise RejectedImage(RejectCode.FORBIDDEN, str(error)) from error
+    except ObjectChanged as error:
+        raise RejectedImage(RejectCode.CHANGED, str(error)) from error
+    if image.size_bytes is not None and len(data) != image.size_bytes:
+        raise RejectedImage(RejectCode.CHANGED, f"{len(data)} bytes, listed with {image.size_bytes}")
+    return data

@@ -1,0 +1,152 @@
+"""What a labelling job asks for, read and checked before a model is loaded: prompts, images, exemplars, weights."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+from autolabel.config import LabelConfig
+from autolabel.errors import BadInput, RejectCode, RejectedImage
+from autolabel.images.decode import probe_size
+from autolabel.inputs.listing import Listing, list_images
+from autolabel.parallel import IO_THREADS, in_threads
+from autolabel.prompts import exemplars
+from autolabel.prompts.categories import named_in, prompt_entries, read_categories
+from autolabel.prompts.concepts import ImageExemplars
+from autolabel.prompts.ontology import Ontology
+from autolabel.sam3 import checkpoint
+from autolabel.sam3.architecture import ARCHITECTURES
+from autolabel.sam3.text import count_tokens
+from autolabel.storage import open_storage
+from autolabel.storage.uris import absolute, full_uri
+
+log = logging.getLogger("autolabel")
+
+
+def with_full_checkpoint(config: LabelConfig) -> LabelConfig:
+    """A relative path means a file of the directory that the command runs in; actors run elsewhere."""
+    if config.model.checkpoint is None:
+        return config
+    return replace(config, model=replace(config.model, checkpoint=full_uri(config.model.checkpoint)))
+
+
+def read_request(
+    config: LabelConfig, *, list_input: bool
+) -> tuple[Ontology, Listing | None, Mapping[str, ImageExemplars]]:
+    """The prompts, the images of the input, and the exemplars by image URI; the last two only with `list_input`.
+
+    Raises:
+        BadInput: every problem of all three together, each with its place.
+    """
+    problems: list[str] = []
+    concepts = named = listing = None
+    boxes: Mapping[str, ImageExemplars] = {}
+    with gathered(problems):
+        entries, place = prompt_entries(config.prompts, config.input.storage_options)
+        named = named_in(entries)
+        max_tokens = ARCHITECTURES[config.model.architecture].max_tokens
+        concepts = read_categories(entries, place=place, count_tokens=count_tokens, max_tokens=max_tokens)
+    if list_input:
+        with gathered(problems):
+            listing = list_images(config.input, exemplar_column=config.exemplars.column)
+        if listing and named:  # exemplars are checked beside faulty prompts too
+            with gathered(problems):
+                boxes = read_exemplars(config, concepts or named, listing)
+    if problems or concepts is None:
+        raise BadInput(problems)
+    if listing:
+        if listing.duplicates:
+            some = ", ".join(listing.duplicates[:5]) + (", ..." if len(listing.duplicates) > 5 else "")
+            log.warning("%d duplicates are labelled once: %s", len(listing.duplicates), some)
+        log.info("%d images in %s", len(listing.images), config.input.uri)
+    return concepts, listing, boxes
+
+
+@contextmanager
+def gathered(problems: list[str]) -> Iterator[None]:
+    """Go on after bad input, to find the rest of it."""
+    try:
+        yield
+    except BadInput as error:
+        problems.extend(error.problems)
+
+
+def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) -> Mapping[str, ImageExemplars]:
+    """The exemplars of the images that have some.
+
+    Raises:
+        BadInput: every problem of every box.
+    """
+    options = config.input.storage_options
+
+    def probe(uri: str) -> tuple[int, int]:
+        try:
+            data = open_storage(uri, options).read(uri)
+        except FileNotFoundError as error:
+            raise RejectedImage(RejectCode.MISSING, "not there") from error
+        return probe_size(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
+
+    if config.exemplars.uri is not None:
+        uris = {image.uri for image in listing.images}
+
+        def find_image(file_name: str) -> str | None:
+            uri = absolute(file_name, listing.root)
+            return uri if uri in uris else None
+
+        uri = full_uri(config.exemplars.uri)
+        try:
+            document = open_storage(uri, options).read(uri)
+        except FileNotFoundError as error:
+            raise BadInput(f"exemplars.uri: {config.exemplars.uri} does not exist") from error
+        return exemplars.read_coco(
+            document,
+            place=config.exemplars.uri,
+            ontology=concepts,
+            config=config.exemplars,
+            find_image=find_image,
+            probe=probe,
+        )
+
+    def read_cell(uri: str) -> ImageExemplars | BadInput:
+        try:
+            return exemplars.read_cell(
+                listing.cells[uri],
+                place=f"{config.exemplars.column} of {uri}",
+                ontology=concepts,
+                config=config.exemplars,
+                size_hw=listing.sizes_hw.get(uri),
+                probe=partial(probe, uri),
+            )
+        except BadInput as error:
+            return error
+
+    # sizes that the manifest does not state are read from the images
+    cells = dict(zip(listing.cells, in_threads(read_cell, listing.cells, IO_THREADS), strict=True))
+    problems = [problem for cell in cells.values() if isinstance(cell, BadInput) for problem in cell.problems]
+    if problems:
+        raise BadInput(problems)
+    return {uri: cell for uri, cell in cells.items() if isinstance(cell, ImageExemplars) and cell.exemplars}
+
+
+def check_weights(config: LabelConfig) -> str | None:
+    """Fetch the checkpoint and compare it with the architecture before anything is started; its sha256.
+
+    Raises:
+        CheckpointError: it cannot be had, or is not this model's.
+    """
+    if config.model.checkpoint is None:
+        return None
+    options, sha256 = config.model.storage_options, config.model.sha256
+    found = checkpoint.fetch(config.model.checkpoint, storage_options=options, sha256=sha256)
+    checkpoint.check(found.path, ARCHITECTURES[config.model.architecture])
+    return found.sha256
+
+
+def exemplars_sha256(config: LabelConfig) -> str | None:
+    """What the exemplars were read from: changing that file changes the labels."""
+    uri = config.exemplars.uri or (config.input.uri if config.exemplars.column else None)
+    if uri is None:
+        return None
+    return hashlib.sha256(open_storage(uri, config.input.storage_options).read(full_uri(uri))).hexdigest()

@@ -1,0 +1,1 @@
+"""Step 7 of 7, use: which images a person should look at first, and why."""
