@@ -28,7 +28,7 @@ slow: .venv/ready
 
 # The fault drills at length; their table is at the end of what is printed.
 drills: .venv/ready
-	DRILLS=long $(BIN)/python -m pytest tests/drills $(PYTEST_ARGS)
+	DRILLS=long $(BIN)/python -m pytest tests/drills tests/fuzz $(PYTEST_ARGS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

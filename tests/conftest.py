@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.faulty_s3 import FaultyS3
+from tests.support.faulty_s3 import FaultyS3
 
 TESTS = Path(__file__).parent
 SHARED_IMAGES = TESTS.parent.parent / "shared" / "images"
@@ -77,7 +77,7 @@ class s3_server:
         self.latency_s = latency_s
 
     def __enter__(self) -> str:
-        command = [sys.executable, str(TESTS / "s3_server.py"), str(self.latency_s)]
+        command = [sys.executable, str(TESTS / "support" / "s3_server.py"), str(self.latency_s)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()

@@ -54,7 +54,7 @@ def submit(command: str, overrides: Sequence[str], *, ask: Callable[[str], str] 
         raise BadInput(f"{wanted}; there is none, or it does not answer: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         sent = stage(Path(folder), settings, expand_prompts(list(overrides)))
-        entrypoint = shlex.join(["python", "-m", "autolabel.cli.commands", command, *sent])
+        entrypoint = shlex.join(["python", "-m", "autolabel.cli", command, *sent])
         job_id = send(client, entrypoint, folder)
     print(f"autolabel submit: {job_id}: {entrypoint}", file=sys.stderr, flush=True)
     try:

@@ -43,7 +43,7 @@ def file_metadata(fingerprint: str, ontology: Ontology) -> dict[str, str]:
     """What every unit file of a run says of itself."""
     return {
         "autolabel.fingerprint": fingerprint,
-        "autolabel.prompts.categories": orjson.dumps(ontology.to_list()).decode(),
+        "autolabel.categories": orjson.dumps(ontology.to_list()).decode(),
     }
 
 
@@ -51,7 +51,7 @@ def write_unit(
     storage: Storage, output_uri: str, unit: int, rows: Sequence[ImageLabels], metadata: Mapping[str, str]
 ) -> bool:
     """Create a unit's file; False where another attempt has created it already, which then stands."""
-    summary = {"autolabel.unit": str(unit), "autolabel.labels.summary": Summary.of(rows).to_json().decode()}
+    summary = {"autolabel.unit": str(unit), "autolabel.summary": Summary.of(rows).to_json().decode()}
     table = pa.Table.from_pylist([record(row) for row in rows], schema=SCHEMA.with_metadata({**metadata, **summary}))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=3)

@@ -150,7 +150,7 @@ def run() -> None:
 def slow_s3() -> Iterator[str]:
     """The tests' S3 server, with latency; its storage_options as an override."""
     os.environ.update(AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark")  # noqa: S106 - moto takes any
-    server = Path(__file__).parents[2] / "tests" / "s3_server.py"
+    server = Path(__file__).parents[2] / "tests" / "support" / "s3_server.py"
     command = [sys.executable, str(server), str(LATENCY_S)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603
     assert process.stdout is not None

@@ -21,7 +21,7 @@ def run() -> None:
         places = (f"output.uri='{folder}/labels'", f"refined.uri='{folder}/refined'")
         peak_mb = [0.0]
         started = time.monotonic()
-        command = [sys.executable, "-m", "autolabel.cli.commands", "refine", *places, *LIMITS]
+        command = [sys.executable, "-m", "autolabel.cli", "refine", *places, *LIMITS]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own
             threading.Thread(target=watch, args=(process.pid, peak_mb), daemon=True).start()
             assert process.stdout is not None

@@ -11,8 +11,8 @@ from typing import Any
 import ray
 
 from tests.drills.faults import Command, HeldEngine, Place
-from tests.drills.free_model import BRIGHT, FreeModel
-from tests.jobs import run_verify
+from tests.support.free_model import BRIGHT, FreeModel
+from tests.support.jobs import run_verify
 
 N_IMAGES, BATCH = 96, 4
 SECONDS_PER_BATCH = 0.4

@@ -22,8 +22,8 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from autolabel.cli.commands import main
 from autolabel.cli.submit import follow, stage, submit
 from autolabel.config.compose import compose_config
-from tests.jobs import run_verify, statuses
-from tests.scenes import write_scenes
+from tests.support.jobs import run_verify, statuses
+from tests.support.scenes import write_scenes
 
 N_IMAGES = 80
 SETTINGS = ("output.unit_size=4", "batch.images=1", "prompts=[red circle, star]")
@@ -131,7 +131,7 @@ def started(small: SmallCluster, elsewhere: Path, *arguments: str) -> "subproces
     """`autolabel submit` in a directory that is not the repository."""
     elsewhere.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "autolabel.cli.commands", "submit", *arguments],
+        [sys.executable, "-m", "autolabel.cli", "submit", *arguments],
         cwd=elsewhere,
         env=small.environment,
         stdout=subprocess.PIPE,
@@ -172,7 +172,7 @@ def test_what_is_sent_runs_by_itself(tmp_path: Path) -> None:
     prompts.write_text("- person\n- red car\n")
     overrides = ["input.uri=/in", "output.uri=/out", f"prompts.uri='{prompts}'", "prompts=none"]
     sent = stage(tmp_path / "sent", compose_config("label", overrides), overrides)
-    command = [sys.executable, "-m", "autolabel.cli.commands", "label", *sent, "--cfg", "job"]
+    command = [sys.executable, "-m", "autolabel.cli", "label", *sent, "--cfg", "job"]
     shown = subprocess.run(command, cwd=tmp_path / "sent", capture_output=True, text=True, check=True).stdout
     assert "uri: prompts.yaml" in shown
     assert (tmp_path / "sent" / "prompts.yaml").read_text() == prompts.read_text()

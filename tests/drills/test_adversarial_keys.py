@@ -24,10 +24,10 @@ from autolabel.output.verify import verify
 from autolabel.pipeline.job import label
 from autolabel.storage import Storage, open_storage
 from autolabel.storage.uris import absolute, join
-from tests.bad_images import encoded
 from tests.conftest import S3
-from tests.drills.free_model import FreeModel
 from tests.drills.ledger import LONG, Ledger
+from tests.support.bad_images import encoded
+from tests.support.free_model import FreeModel
 
 ON_DISK = [
     *("a b.jpg", " ends with blanks .jpg", "a+b.jpg", "a%2Fb.jpg", "a%252Fb.jpg", "a%20b.jpg", "a/b.jpg"),

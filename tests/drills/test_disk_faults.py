@@ -19,9 +19,9 @@ from autolabel.cli import commands
 from autolabel.config.compose import compose_config
 from autolabel.pipeline import cluster, job
 from tests.drills.faults import reading
-from tests.drills.free_model import BRIGHT, DARK, FreeModel, Strike
 from tests.drills.ledger import LONG, Ledger
-from tests.jobs import rows_of, run_verify
+from tests.support.free_model import BRIGHT, DARK, FreeModel, Strike
+from tests.support.jobs import rows_of, run_verify
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.drills.faults import Command, HeldEngine, Place, strike
-from tests.drills.free_model import FreeModel
 from tests.drills.ledger import LONG, Ledger
-from tests.jobs import run_verify
-from tests.scenes import write_scenes
+from tests.support.free_model import FreeModel
+from tests.support.jobs import run_verify
+from tests.support.scenes import write_scenes
 
 SECONDS_PER_BATCH = 0.2  # of four images
 N_SCENES, N_COPIES, UNIT_SIZE = 40, 120, 64

@@ -15,8 +15,8 @@ import pytest
 from autolabel.pipeline.cluster import UNITS_IN_HAND
 from tests.drills.faults import Command, HeldEngine, Place, reading, strike
 from tests.drills.ledger import LONG, Ledger
-from tests.jobs import assert_same_labels, rows_of, run_verify
-from tests.scenes import write_scenes
+from tests.support.jobs import assert_same_labels, rows_of, run_verify
+from tests.support.scenes import write_scenes
 
 KILL, TERM = signal.SIGKILL, signal.SIGTERM
 REPOSITORY = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from autolabel.evaluation.coco_metrics import coco_metrics
 from autolabel.masks.rle import Rle, decode, encode
-from tests.evaluation.cases import (
+from tests.support.cases import (
     SIZE_HW,
     A,
     B,

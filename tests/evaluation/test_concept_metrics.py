@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from autolabel.evaluation.concept_metrics import concept_metrics
-from tests.evaluation.cases import A, B, C, Document, annotation, compared, ground_truth, image, random_case, result
+from tests.support.cases import A, B, C, Document, annotation, compared, ground_truth, image, random_case, result
 
 EPSILONS = 2e-4  # what the constants in Meta's denominators come to
 

@@ -21,7 +21,7 @@ from autolabel.evaluation.curves import (
     thinned,
     threshold_between,
 )
-from tests.evaluation.cases import (
+from tests.support.cases import (
     HALF_OF_A,
     A,
     B,

@@ -14,7 +14,7 @@ from autolabel.evaluation.matching import match_categories
 from autolabel.labels.types import Instance
 from autolabel.masks import rle
 from autolabel.selection import Rules, divide, select
-from tests.evaluation.cases import A, B, ground_truth, image, rectangle, result
+from tests.support.cases import A, B, ground_truth, image, rectangle, result
 
 FLOOR = 0.2
 THRESHOLD_OF = {1: 0.5, 2: 0.35}

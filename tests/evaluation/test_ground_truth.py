@@ -11,7 +11,7 @@ from autolabel.demo.ground_truth import GROUND_TRUTH_NAME, demo_scenes
 from autolabel.errors import BadInput
 from autolabel.evaluation.ground_truth import MOST_PROBLEMS, read_ground_truth
 from autolabel.masks import rle
-from tests.evaluation.cases import SIZE_HW, A, B, Document, annotation, compared, ground_truth, image
+from tests.support.cases import SIZE_HW, A, B, Document, annotation, compared, ground_truth, image
 
 
 def problems_of(document: Any) -> list[str]:

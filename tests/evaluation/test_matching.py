@@ -16,7 +16,7 @@ from autolabel.output.job_output import LabelledOutput
 from autolabel.plan import Plan, encode, seal
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.storage import Listed, open_storage
-from tests.evaluation.cases import A, B, annotation, ground_truth, image
+from tests.support.cases import A, B, annotation, ground_truth, image
 
 IMAGES = ["/data/a/1.jpg", "/data/b/1.jpg", "/data/a/2.jpg", "/data/3.jpg", "s3://bucket/4.jpg"]
 ONTOLOGY = Ontology(

@@ -7,8 +7,8 @@ import pytest
 
 from autolabel.config import OutputConfig
 from autolabel.output.job_output import LabelledOutput, open_output
-from tests.exports.made import Made, hard_masks, make_output
-from tests.outputs import labelled_scenes
+from tests.support.made import Made, hard_masks, make_output
+from tests.support.outputs import labelled_scenes
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from pycocotools.coco import COCO
 from autolabel.exports import coco
 from autolabel.masks.rle import decode
 from autolabel.output.job_output import LabelledOutput
-from tests.exports.made import stored
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import stored
 
 
 def loaded(path: Path) -> COCO:

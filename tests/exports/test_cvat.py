@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from autolabel.output.job_output import LabelledOutput
-from tests.exports.made import Made, Mask, box_mask, make_output, masks_by_name
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import Made, Mask, box_mask, make_output, masks_by_name
 
 
 def mask_of(element: ElementTree.Element, size_hw: tuple[int, int]) -> Mask:

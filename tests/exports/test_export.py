@@ -22,8 +22,8 @@ from autolabel.parallel import in_threads
 from autolabel.storage import open_storage
 from tests.conftest import S3
 from tests.drills.test_adversarial_keys import NO_KEYS, NO_PATHS, ON_DISK
-from tests.exports.made import SIZE_HW, Made, box_mask, make_output
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import SIZE_HW, Made, box_mask, make_output
 
 BEFORE = {"train": 0.1, "val": 0.2, "test": 0.7}
 

@@ -11,8 +11,8 @@ from pycocotools import mask as coco
 
 from autolabel.exports import huggingface
 from autolabel.output.job_output import LabelledOutput
-from tests.exports.made import masks_by_name, stored
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import masks_by_name, stored
 
 
 def load(folder: Path, cache: Path) -> Any:

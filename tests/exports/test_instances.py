@@ -10,8 +10,8 @@ from pycocotools import mask as coco
 from autolabel.exports import instances
 from autolabel.masks.rle import decode
 from autolabel.output.job_output import LabelledOutput
-from tests.exports.made import stored
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import stored
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 
 from autolabel.exports import label_studio
 from autolabel.output.job_output import LabelledOutput
-from tests.exports.made import SIZE_HW, Made, Mask, box_mask, make_output, masks_by_name
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import SIZE_HW, Made, Mask, box_mask, make_output, masks_by_name
 
 
 def decoded(data: list[int]) -> list[int]:

@@ -12,8 +12,8 @@ from PIL import Image
 from autolabel.exports import semantic
 from autolabel.masks.rle import decode
 from autolabel.output.job_output import LabelledOutput
-from tests.exports.made import SIZE_HW, Made, box_mask, make_output, stored
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import SIZE_HW, Made, box_mask, make_output, stored
 
 
 def pixels(path: Path) -> npt.NDArray[Any]:

@@ -7,8 +7,8 @@ from pycocotools import mask as coco
 
 from autolabel.masks.rle import decode
 from autolabel.output.job_output import LabelledOutput
-from tests.exports.made import stored
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import stored
 
 
 def test_each_image_has_a_file_with_its_masks(hard: LabelledOutput) -> None:

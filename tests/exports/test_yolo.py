@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from autolabel.output.job_output import LabelledOutput
-from tests.exports.made import Made, Mask, box_mask, make_output, masks_by_name
-from tests.jobs import run_export
+from tests.support.jobs import run_export
+from tests.support.made import Made, Mask, box_mask, make_output, masks_by_name
 
 
 def label_of(image_path: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from autolabel.config.compose import compose_config
 from autolabel.output.job_output import LabelledOutput
 from autolabel.report import report
-from tests.outputs import labelled_scenes
+from tests.support.outputs import labelled_scenes
 
 COUNT = 14
 HOSTILE = (

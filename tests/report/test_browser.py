@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from autolabel.config.compose import compose_config
 from autolabel.report import report
-from tests.outputs import labelled_scenes
 from tests.report.conftest import HOSTILE
+from tests.support.outputs import labelled_scenes
 
 COUNT = 30
 

@@ -21,8 +21,8 @@ from autolabel.report import report
 from autolabel.report.evaluation import read_evaluation
 from autolabel.report.page import duration, inline_json
 from tests.conftest import S3
-from tests.outputs import labelled_scenes
 from tests.report.conftest import COUNT, HOSTILE, Reported
+from tests.support.outputs import labelled_scenes
 
 
 def reported_of(output_uri: str, *overrides: str) -> str:

@@ -1,0 +1,85 @@
+"""What a user sees of a command that cannot run: one message, and the exit code that says why."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from autolabel.config import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "autolabel.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "usage: autolabel <command>"),
+        (["lable"], "there is no command 'lable'"),
+        (["label"], "input.uri: required"),
+        (["label", "inptu.uri=x"], "Key 'inptu' not in 'LabelConfig'"),
+        (["label", "threshold=high"], "threshold"),
+        (["label", "model=sam4"], "Could not find 'model/sam4'"),
+        (["verify", "output.uri=nowhere"], "no job was ever started"),
+        (["export", "output.uri=nowhere"], "no job was ever started"),
+        (["export", "output.uri=nowhere", "format=voc"], "'voc' is not one of coco"),
+        (["report", "output.uri=nowhere"], "no job was ever started"),
+        (["report", "output.uri=nowhere", "thumbnails=-1"], "thumbnails: -1 is negative"),
+        (["label", "input.uri=nowhere", "output.uri=out"], "nowhere does not exist"),
+        (["label", "input.uri=nowhere.csv", "output.uri=out"], "nowhere.csv does not exist"),
+        (["label", "input.uri=/dev/null", f"output.uri={__file__}"], "Not a directory"),
+        (["label", "input.uri=a", "output.uri=out", "prompts=nowhere.yaml"], "prompts.uri: nowhere.yaml"),
+        (["label", "input.uri=a", "output.uri=out", "prompts=[ , ]"], "blank"),
+        (["verify", "output.uri=nosuch://host/labels"], "nosuch"),
+    ],
+)
+def test_a_bad_call_exits_with_2_and_says_why(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []  # Hydra leaves nothing behind
+
+
+def test_help_explains_every_key() -> None:
+    for command in COMMANDS:
+        result = run(command, "--help")
+        assert result.returncode == 0
+        assert "output.uri=" in result.stdout
+    assert "model=demo|sam3" in run("label", "--help").stdout
+
+
+def test_cfg_job_prints_what_would_run(tmp_path: Path) -> None:
+    result = run("label", "--cfg", "job", "input.uri=photos", "prompts=[red car]", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "uri: photos" in result.stdout
+    assert "- red car" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_job_script_is_its_command(command: str, tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "jobs" / f"{command}.py"), "nosuch.key=1"]
+    result = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert result.returncode == 2
+    assert "nosuch" in result.stderr
+
+
+def test_the_wheel_holds_the_configuration_and_runs_from_anywhere(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    templates = [path.name for path in (ROOT / "autolabel" / "report" / "templates").iterdir()]
+    assert all((tmp_path / "site" / "autolabel" / "report" / "templates" / name).is_file() for name in templates)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from autolabel import cli; "
+    code += "assert 'site' in cli.__file__; sys.exit(cli.main(['label', '--cfg', 'job', 'prompts=street']))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "pedestrian" in result.stdout

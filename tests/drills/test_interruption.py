@@ -1,0 +1,79 @@
+"""SIGTERM and Ctrl-C end a job soon, with exit code 1 and the command that goes on as the last line."""
+
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.jobs import run_verify
+from tests.support.scenes import write_scenes
+
+N_IMAGES = 200
+
+
+def start(photos: Path, output: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
+    command += ["output.unit_size=4", "prompts=[red circle, triangle]", "cluster.cpus_per_actor=1"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
+def test_an_interrupted_job_says_how_to_go_on(sent: signal.Signals, tmp_path: Path) -> None:
+    photos, output = tmp_path / "two words", tmp_path / "labels"
+    write_scenes(photos, count=N_IMAGES - 1, seed=4)
+    job = start(photos, output)
+    while len(list(output.glob("labels/*.parquet"))) < 2:
+        assert job.poll() is None, job.communicate()
+        time.sleep(0.02)
+    job.send_signal(sent)
+    began = time.monotonic()
+    _, stderr = job.communicate(timeout=60)
+    assert time.monotonic() - began < 25
+    assert job.returncode == 1
+    assert len(list(output.glob("labels/*.parquet"))) < N_IMAGES / 4, "it was over before the signal came"
+    assert "Traceback" not in stderr
+    again = shlex.split(stderr.splitlines()[-1])
+    assert again[:2] == ["autolabel", "label"]
+    assert not run_verify(output).n_problems
+    done = subprocess.run(
+        [sys.executable, "-m", "autolabel.cli", *again[1:]], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert run_verify(output).clean
+
+
+def test_what_does_not_end_in_time_is_dropped() -> None:
+    """A block that swallows the interruption, as one that hangs in a storage would."""
+    program = """
+import sys, time
+from autolabel import interruption
+interruption.GRACE_S = 0.5
+with interruption.interruptible(lambda: print("farewell", flush=True)):
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("swallowed", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert 0.4 < time.monotonic() - began < 10
+    assert (process.returncode, out) == (1, "swallowed\nfarewell\n")
+
+
+def test_a_block_that_ends_leaves_the_handlers_as_they_were() -> None:
+    from autolabel.signals import interruptible
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interruptible(lambda: None):
+        signal.raise_signal(signal.SIGTERM)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

@@ -1,0 +1,216 @@
+"""One driver at a time: who is alive is refused nobody, who is dead holds nobody up."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autolabel.errors import BadInput, JobFailed, Refused, StorageError
+from autolabel.output import lease
+from autolabel.output.lease import claim, held, last_run, record_uri, this_run
+from autolabel.storage import Storage, open_storage
+from tests.conftest import S3
+from tests.support.jobs import run_label, run_verify
+from tests.support.scenes import write_scenes
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.1)
+    monkeypatch.setattr(lease, "EXPIRES_S", 1.5)
+    monkeypatch.setattr(lease, "LOOK_EVERY_S", 0.05)
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Storage, str]:
+    if request.param == "disk":
+        return open_storage(str(tmp_path), {"retry_for_s": 1.0}), str(tmp_path / "out")
+    s3: S3 = request.getfixturevalue("s3")
+    uri = s3.make_bucket(f"lease-{time.monotonic_ns()}")
+    return open_storage(uri, {**s3.options, "retry_for_s": 1.0}), f"{uri}/out"
+
+
+@contextmanager
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is claimed inside is claimed on another machine."""
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "machine", lambda: "another boot/pid:[1]")
+        yield
+
+
+def test_a_live_run_of_this_machine_is_not_disturbed(place: tuple[Storage, str]) -> None:
+    with held(*place) as mine:
+        started = time.monotonic()
+        with pytest.raises(Refused, match=rf"in the hands of .* \(process {os.getpid()}\), since 20") as refused:
+            claim(*place)
+        assert time.monotonic() - started < 1
+        assert refused.value.exit_code == 3
+        mine.check()
+
+
+def test_a_live_run_of_another_machine_is_seen_by_its_renewals(
+    place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with elsewhere(monkeypatch):
+        context = held(*place)
+        context.__enter__()
+    try:
+        with pytest.raises(Refused, match="in the hands of"):
+            claim(*place)
+    finally:
+        context.__exit__(None, None, None)
+    assert claim(*place).number == 2
+
+
+def test_a_dead_run_of_another_machine_expires(
+    place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with elsewhere(monkeypatch):
+        claim(*place)  # and never renews
+    started = time.monotonic()
+    assert claim(*place).number == 2
+    assert lease.EXPIRES_S <= time.monotonic() - started < lease.EXPIRES_S + 5
+    assert "taking over from" in caplog.text
+
+
+def test_a_killed_process_of_this_machine_holds_nobody_up(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path), {})
+    program = "import os, sys; from autolabel.output.lease import *; from autolabel.storage import open_storage\n"
+    program += "claim(open_storage(sys.argv[1], {}), sys.argv[1]); os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    left = last_run(storage, str(tmp_path))
+    assert left is not None
+    assert left.ended_at is None
+    started = time.monotonic()
+    assert claim(storage, str(tmp_path)).number == 2
+    assert time.monotonic() - started < 1
+
+
+def test_another_process_with_the_pid_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path), {})
+    earlier = replace(this_run(1), process_started_at=1.0)
+    assert storage.create_once(record_uri(str(tmp_path), 1), lease.encoded(earlier))
+    assert claim(storage, str(tmp_path)).number == 2
+
+
+def test_a_run_that_ended_is_followed_at_once(place: tuple[Storage, str]) -> None:
+    for number in (1, 2, 3):
+        with held(*place):
+            run = last_run(*place)
+            assert run is not None
+            assert (run.number, run.ended_at) == (number, None)
+        ended = last_run(*place)
+        assert ended is not None
+        assert ended.ended_at is not None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[1]", b'{"number": 1}'])
+def test_a_damaged_record_is_told(place: tuple[Storage, str], damaged: bytes) -> None:
+    storage, uri = place
+    storage.overwrite(record_uri(uri, 3), damaged)
+    with pytest.raises(BadInput, match=r"runs/00000003\.json was not written by autolabel, or is damaged"):
+        claim(storage, uri)
+
+
+def test_a_run_that_fails_lets_go(place: tuple[Storage, str]) -> None:
+    with pytest.raises(ZeroDivisionError), held(*place):
+        raise ZeroDivisionError
+    assert claim(*place).number == 2
+
+
+@pytest.mark.parametrize("before", ["nothing", "ended", "dead"])
+def test_of_many_claimants_one_wins(before: str, place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if before == "ended":
+        with held(*place):
+            pass
+    elif before == "dead":
+        with elsewhere(monkeypatch):
+            claim(*place)
+    outcomes: Counter[str] = Counter()
+    barrier = threading.Barrier(8)
+
+    def compete() -> None:
+        barrier.wait()
+        try:
+            claim(*place)
+            outcomes["won"] += 1
+        except Refused:
+            outcomes["refused"] += 1
+
+    threads = [threading.Thread(target=compete) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == {"won": 1, "refused": 7}
+
+
+def test_a_holder_that_was_taken_over_ends_and_leaves_the_record_alone(place: tuple[Storage, str]) -> None:
+    storage, uri = place
+    with pytest.raises(JobFailed, match="taken over by .* on "), held(storage, uri) as mine:
+        assert storage.create_once(record_uri(uri, 2), lease.encoded(this_run(2)))
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            mine.check()
+            time.sleep(0.02)
+    first = json.loads(storage.read(record_uri(uri, 1)))
+    assert first["ended_at"] is None
+
+
+def test_an_outage_shorter_than_the_lease_is_sat_out(
+    place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, uri = place
+    failures: list[float] = []
+    until = time.monotonic() + 0.7
+
+    def failing(*_: object) -> None:
+        failures.append(time.monotonic())
+        raise StorageError("outage")
+
+    with held(storage, uri) as mine:
+        with monkeypatch.context() as patch:
+            patch.setattr(lease, "last_run", failing)
+            while time.monotonic() < until:
+                mine.check()
+                time.sleep(0.02)
+        assert len(failures) >= 2
+        time.sleep(0.3)
+        mine.check()
+        run = last_run(storage, uri)
+        assert run is not None
+        assert run.renewals >= 1
+        monkeypatch.setattr(lease, "last_run", failing)
+        time.sleep(lease.EXPIRES_S + 0.5)
+        with pytest.raises(JobFailed, match="could not be renewed .* outage"):
+            mine.check()
+
+
+def test_a_second_job_on_an_output_is_refused_and_the_first_ends_well(tmp_path: Path, cluster: None) -> None:
+    photos, output = tmp_path / "photos", tmp_path / "labels"
+    write_scenes(photos, count=60, seed=2)
+    settings = ["output.unit_size=4", "prompts=[red circle, triangle]"]
+    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
+    first = subprocess.Popen([*command, *settings, "cluster.cpus_per_actor=1"], stderr=subprocess.PIPE, text=True)
+    while not list(output.glob("labels/*.parquet")):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.02)
+    with pytest.raises(Refused, match=rf"\(process {first.pid}\)"):
+        run_label(photos, output, *settings)
+    assert first.poll() is None, "it ended before the second began"
+    _, stderr = first.communicate(timeout=200)
+    assert first.returncode == 0, stderr
+    assert run_verify(output).clean
+    run = last_run(open_storage(str(output), {}), str(output))
+    assert run is not None
+    assert (run.number, run.pid, run.ended_at is not None) == (1, first.pid, True)

@@ -1,0 +1,140 @@
+"""A job that cannot run says so and ends, soon."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+import ray
+import torch
+from ray import cloudpickle
+
+from autolabel.config.compose import compose_config
+from autolabel.errors import CheckpointError, JobFailed, StorageError
+from autolabel.pipeline import actors, heartbeat
+from autolabel.pipeline.heartbeat import Tally
+from autolabel.pipeline.job import label
+from autolabel.sam3.engine import Engine, Pair, PairResult
+from tests.pipeline.test_unit import prepared
+from tests.support.scenes import write_scenes
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@pytest.fixture(autouse=True)
+def actors_are_given_back(cluster: None) -> Iterator[None]:
+    """However a job ended, and though the exception it ended with is kept."""
+    yield
+    deadline = time.monotonic() + 20
+    while ray.available_resources().get("CPU") != 4:
+        assert time.monotonic() < deadline, ray.available_resources()
+        time.sleep(0.2)
+
+
+def test_a_checkpoint_that_only_the_actor_lacks_ends_the_job_with_its_message(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    model = replace(job.config.model, seed=None, checkpoint=str(tmp_path / "gone.safetensors"))
+    job = replace(job, config=replace(job.config, model=model), checkpoint_sha256="0" * 64)
+    began = time.monotonic()
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors: there is no such file"):
+        list(actors.label_units(job, [0, 1], Tally()))
+    assert time.monotonic() - began < 60
+
+
+def test_a_storage_that_fails_in_the_actor_ends_the_job_with_its_message(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    (tmp_path / "out" / "labels").write_bytes(b"a file where the folder should be")
+    with pytest.raises(StorageError, match="labels/00000000.parquet: cannot be written"):
+        list(actors.label_units(job, [0], Tally()))
+
+
+def test_a_cluster_without_the_gpus_asked_for_is_given_up(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    cluster = replace(job.config.cluster, gpus_per_actor=1, start_timeout_s=3)
+    began = time.monotonic()
+    with pytest.raises(JobFailed, match="no labelling actor started within 3 s; each takes 1 CPUs and 1 GPUs"):
+        list(actors.label_units(replace(job, config=replace(job.config, cluster=cluster)), [0], Tally()))
+    assert time.monotonic() - began < 30
+
+
+class Stuck(Engine):
+    """Segments one batch, and hangs in the next."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
+        self.n += 1
+        if self.n > 1:
+            time.sleep(3600)
+        logits = torch.zeros(0, 8, 8)
+        none = np.zeros((0, 4), np.float32)
+        found = PairResult(presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, mask_logits=logits)
+        return [found for _ in pairs]
+
+
+def test_a_stuck_actor_ends_the_job_and_says_what_it_was_at(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", count=9, seed=0)
+    settings = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out", "output.unit_size=5", "batch.images=2"]
+    settings += ["cluster.stall_timeout_s=12", "cluster.cpus_per_actor=1"]
+    config = compose_config("label", settings)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import it
+    began = time.monotonic()
+    with pytest.raises(JobFailed, match=r"nothing has happened for \d+ s; units in hand: \[0, 1\]"):
+        label(config, load=lambda job: Stuck())
+    assert time.monotonic() - began < 60
+
+
+def test_a_stuck_job_ends_also_where_the_first_interruption_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own destructors run at any moment, and Python drops what is raised in one."""
+    monkeypatch.setattr(heartbeat, "INTERRUPT_AGAIN_S", 0.5)
+    stuck = cast(Tally, SimpleNamespace(standstill=lambda: (99.0, [7])))
+    lost = []
+    said = pytest.raises(JobFailed, match=r"nothing has happened for 99 s; units in hand: \[7\]")
+    with said, heartbeat.watched(stuck, 0.2):
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            lost.append(1)
+        time.sleep(30)
+    assert lost
+
+
+def test_an_actor_that_dies_at_its_start_is_given_up(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    deaths = tmp_path / "deaths"
+
+    def die(_: object) -> Engine:
+        with deaths.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        os._exit(1)
+
+    job = replace(job, config=replace(job.config, cluster=replace(job.config.cluster, start_timeout_s=20)))
+    with pytest.raises(JobFailed, match="no labelling actor started within 20 s"):
+        list(actors.label_units(job, [0], Tally(), load=die))
+    assert deaths.read_text()
+
+
+class Deadly(Stuck):
+    """Ends its process wherever it is asked."""
+
+    def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
+        os._exit(1)
+
+
+def test_a_unit_that_kills_every_process_ends_the_job(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import it
+
+    def load(_: object) -> Engine:
+        actors.LIVES = 2  # in the actor
+        return Deadly()
+
+    with pytest.raises(JobFailed, match="unit 0: the process at work on it has died 2 times"):
+        list(actors.label_units(job, [0], Tally(), load=load))

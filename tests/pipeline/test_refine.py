@@ -1,0 +1,123 @@
+"""`refine` decides again: what it writes is what labelling with the new limits would have written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autolabel.cli.commands import main
+from autolabel.config import OutputConfig
+from autolabel.config.compose import compose_config
+from autolabel.errors import BadInput, Refused
+from autolabel.output.job_output import LabelledOutput, finished_output
+from autolabel.pipeline.refine import refine
+from tests.support.jobs import run_verify
+from tests.support.outputs import ONTOLOGY, labelled_scenes
+
+ROW = ["image_id", "status", "prompts", "instances", "candidates"]
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledOutput:
+    return labelled_scenes(tmp_path_factory.mktemp("labelled"), count=10)
+
+
+def refined(labelled: LabelledOutput, folder: Path, *overrides: str) -> LabelledOutput:
+    uri = str(folder / "refined")
+    print(refine(compose_config("refine", [f"output.uri='{labelled.uri}'", f"refined.uri='{uri}'", *overrides])))
+    return finished_output(OutputConfig(uri=uri))
+
+
+def rows(output: LabelledOutput) -> list[dict[str, Any]]:
+    return list(output.rows(ROW))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param(["threshold=0.35"], id="lower"),
+        pytest.param(["threshold=0.8"], id="higher"),
+        pytest.param(["nms.within=null"], id="no NMS"),
+        pytest.param(["nms.within=null", "nms.across=0.5", "nms.metric=ios"], id="another NMS"),
+        pytest.param(["min_area=2000", "max_area=9000"], id="areas"),
+        pytest.param(["max_instances=2", "threshold=0.3"], id="at most two"),
+    ],
+)
+def test_as_if_labelled_with_these_limits(labelled: LabelledOutput, tmp_path: Path, limits: list[str]) -> None:
+    """Scenes and mistakes are drawn from a seed, so the same instances are divided by other limits here."""
+    expected = labelled_scenes(tmp_path, count=10, overrides=limits)
+    found = refined(labelled, tmp_path, *limits)
+    assert rows(found) == rows(expected)
+    assert rows(found) != rows(labelled)
+    assert run_verify(found.uri).clean
+    assert found.record.rules == expected.record.rules
+    assert found.record.settings["refined_from"] == {"uri": labelled.uri, "fingerprint": labelled.record.fingerprint}
+
+
+def test_nothing_asked_is_the_same_and_a_refined_set_can_be_refined(labelled: LabelledOutput, tmp_path: Path) -> None:
+    first = refined(labelled, tmp_path / "first")
+    assert rows(first) == rows(labelled)
+    low = refined(first, tmp_path / "low", "threshold=0.3", "nms.within=null")
+    back = refined(low, tmp_path / "back", "threshold=0.5", "nms.within=0.7")
+    assert rows(back) == rows(labelled)
+
+
+def test_thresholds_of_categories_come_from_a_prompts_file(labelled: LabelledOutput, tmp_path: Path) -> None:
+    categories = [{**c, "threshold": 0.9 if c["id"] == 1 else 0.3} for c in ONTOLOGY.to_list()]
+    file = tmp_path / "prompts.yaml"
+    file.write_text(yaml.safe_dump({"categories": categories}))
+    found = rows(refined(labelled, tmp_path, f"prompts.uri='{file}'"))
+    scores: dict[int, list[float]] = {1: [], 2: []}
+    for row in found:
+        for instance in row["instances"]:
+            scores[instance["category_id"]].append(instance["score"])
+    assert min(scores[1]) > 0.9
+    assert 0.3 < min(scores[2]) < 0.4
+
+
+def test_the_same_command_goes_on_and_another_one_is_refused(labelled: LabelledOutput, tmp_path: Path) -> None:
+    once = refined(labelled, tmp_path, "threshold=0.7")
+    kept, lost = (Path(once.uri, "labels", f"{unit:08d}.parquet") for unit in (0, 1))
+    before, contents = kept.stat().st_mtime_ns, lost.read_bytes()
+    lost.unlink()
+    refined(labelled, tmp_path, "threshold=0.7")
+    assert kept.stat().st_mtime_ns == before
+    assert lost.read_bytes() == contents
+    with pytest.raises(Refused, match=r"threshold: 0\.7 there, 0\.8 now"):
+        refined(labelled, tmp_path, "threshold=0.8")
+
+
+def test_everything_wrong_is_told(labelled: LabelledOutput, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadInput) as low:
+        refined(labelled, tmp_path, "threshold=0.1")
+    assert [problem.split(" is below")[0] for problem in low.value.problems] == [
+        "threshold of 'round': 0.1",
+        "threshold of 'unicorn': 0.1",
+    ]
+    with pytest.raises(BadInput) as others:
+        refined(labelled, tmp_path, "prompts=[round, horse]")
+    assert [problem.partition(" in ")[0] for problem in others.value.problems] == [
+        "prompts: 'angular' is missing",
+        "prompts: 'horse' is not",
+        "prompts: 'round' has id and phrases (1, ('round',)),",
+        "prompts: 'unicorn' is missing",
+    ]
+    code = main(["refine", f"output.uri='{labelled.uri}'", "threshold=much", "nms.within=2", "max_instances=0"])
+    told = capsys.readouterr().err
+    assert code == 2
+    for problem in (
+        "refined.uri: required",
+        "threshold: 'much' is neither a number nor same",
+        "nms.within: 2 is not between 0 and 1",
+        "max_instances: 0 is not 1 or more",
+    ):
+        assert problem in told
+    assert not (tmp_path / "refined").exists()
+
+
+def test_unfinished_labels_are_not_refined(tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=6)
+    Path(output.uri, "labels", "00000001.parquet").unlink()
+    with pytest.raises(BadInput, match="1 of 2 units are not labelled yet"):
+        refined(output, tmp_path)

@@ -1,0 +1,258 @@
+"""A unit from the plan to its file, with an engine that can be held up."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from autolabel import plan
+from autolabel.config import InputConfig, LabelConfig
+from autolabel.config.compose import compose_config
+from autolabel.images import decode
+from autolabel.inputs.listing import list_images
+from autolabel.labels.types import ImageLabels
+from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
+from autolabel.output import run_record
+from autolabel.pipeline import unit as labeler_module
+from autolabel.pipeline.messages import LabelJob
+from autolabel.pipeline.timing import StageSeconds
+from autolabel.pipeline.unit import Labeler
+from autolabel.prompts.ontology import Category, Ontology
+from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.storage import Storage, open_storage
+from autolabel.storage.local import LocalStorage
+from tests.support.deadly import deadly_images, make_deadly
+from tests.support.scenes import write_scenes
+
+ONTOLOGY = Ontology(
+    categories=(
+        Category(id=1, name="car", phrases=("car", "van")),
+        Category(id=2, name="sign", phrases=("sign",), threshold=0.8, max_instances=1),
+    )
+)
+
+
+class FoundEverywhere:
+    """Finds two overlapping halves and a corner with every phrase, scored so that thresholds and NMS matter."""
+
+    def __init__(self) -> None:
+        self.asked: list[Sequence[Pair]] = []
+        self.began = threading.Event()
+
+    def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
+        self.asked.append(pairs)
+        self.began.set()
+        return [self._result(pair) for pair in pairs]
+
+    def _result(self, pair: Pair) -> PairResult:
+        logits = torch.full((3, 8, 8), -1.0)
+        logits[0, :, :4] = logits[1, :, :4] = logits[2, 6:, 6:] = 1.0
+        scores = np.array([0.9, 0.85, 0.7], np.float32)
+        keep = torch.from_numpy(scores > pair.threshold)
+        return PairResult(
+            presence=1.0,
+            best_score=0.9,
+            scores=scores[keep.numpy()],
+            boxes_xyxy=np.zeros((int(keep.sum()), 4), np.float32),
+            mask_logits=logits[keep],
+        )
+
+
+class FoundNowhere(FoundEverywhere):
+    """Finds nothing, at no cost."""
+
+    def _result(self, pair: Pair) -> PairResult:
+        none = np.zeros((0, 4), np.float32)
+        return PairResult(
+            presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, mask_logits=torch.zeros(0, 8, 8)
+        )
+
+
+def prepared(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
+    """A job over six drawn images, the last one broken, in units of three."""
+    write_scenes(tmp_path / "in", count=5, seed=0)
+    return planned_job(tmp_path, "output.unit_size=3", *overrides)
+
+
+def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
+    """A job over the images in `in`, its plan sealed."""
+    uris = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out"]
+    config: LabelConfig = compose_config("label", [*uris, *overrides])
+    storage = open_storage(config.output.uri, {})
+    listing = list_images(InputConfig(uri=config.input.uri), exemplar_column=None)
+    plan.seal(storage, config.output.uri, plan.encode(listing, {}, config.output.unit_size))
+    job = LabelJob(
+        config=config,
+        output_uri=config.output.uri,
+        record=run_record.new_record(
+            run_record.label_settings(
+                config, ONTOLOGY, input_uri=config.input.uri, weights="those of a test", exemplars_sha256=None
+            )
+        ),
+        checkpoint_sha256=None,
+    )
+    return job, storage
+
+
+def labeler(job: LabelJob, engine: FoundEverywhere) -> Labeler:
+    return Labeler(job, cast(Engine, engine))
+
+
+def test_synonyms_thresholds_and_caps_make_the_rows(tmp_path: Path) -> None:
+    job, storage = prepared(tmp_path, "batch.images=2", "keep_threshold=0.4")
+    engine = FoundEverywhere()
+    report = labeler(job, engine).label_unit(0)
+    assert [len(pairs) for pairs in engine.asked] == [6, 3]  # two images by three phrases, then the last image
+    assert [pair.threshold for pair in engine.asked[0][:3]] == [0.4, 0.4, 0.4]
+    rows = open_unit(storage, job.output_uri, 0).read().to_pylist()
+    for row in rows:
+        # six masks of a car are two objects: the twin halves by NMS, the synonym's by NMS; of a sign the best alone
+        found = [(i["category_id"], i["phrase"], round(i["score"], 2)) for i in row["instances"]]
+        assert found == [(1, "car", 0.9), (2, "sign", 0.9), (1, "car", 0.7)]
+        assert [prompt["n_instances"] for prompt in row["prompts"]] == [2, 0, 1]
+        others = [(i["category_id"], i["phrase"], round(i["score"], 2)) for i in row["candidates"]]
+        assert others == [
+            *((1, "van", 0.9), (1, "car", 0.85), (1, "van", 0.85), (2, "sign", 0.85)),  # twins, and the cap of a sign
+            *((1, "van", 0.7), (2, "sign", 0.7)),  # a synonym's twin, and below the threshold
+        ]
+    assert report.summary.instances_of == {1: 6, 2: 3}
+    assert report.summary == read_summary(storage, job.output_uri, 0)
+
+
+def test_a_unit_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    job, _ = prepared(tmp_path)
+    engine = FoundEverywhere()
+    one = labeler(job, engine)
+    first = one.label_unit(1)
+    n_asked = len(engine.asked)
+    again = one.label_unit(1)
+    assert len(engine.asked) == n_asked
+    assert again.summary == first.summary
+    assert again.stages == StageSeconds()
+    assert first.summary.rejected_by == {"truncated": 1}
+
+
+def test_in_quarantine_the_image_that_kills_is_rejected_and_the_others_are_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, storage = prepared(tmp_path)
+    plainly = labeler(job, FoundEverywhere())
+    plainly.label_unit(0)
+    expected = open_unit(storage, job.output_uri, 0).read().to_pylist()
+    (tmp_path / "out" / "labels" / "00000000.parquet").unlink()
+    deaths = deadly_images(tmp_path, monkeypatch)
+    make_deadly(tmp_path / "in" / Path(expected[1]["uri"]).name)
+    report = labeler(job, FoundEverywhere()).label_unit(0, careful=True)
+    rows = open_unit(storage, job.output_uri, 0).read().to_pylist()
+    assert report.summary.rejected_by == {"decoder_died": 1}
+    assert report.stages.decode > 0
+    assert rows[1]["reject_detail"] == "its decoding ended the process"
+    assert [rows[0], rows[2]] == [expected[0], expected[2]]
+    assert len(deaths.read_text().splitlines()) == 1
+
+
+def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, _ = prepared(tmp_path, "batch.images=2")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # images wait for the decoder, which is no decoding
+
+    def slow(owner: object, name: str, seconds: float) -> None:
+        work = getattr(owner, name)
+
+        def slowly(*args: object, **kwargs: object) -> object:
+            time.sleep(seconds)
+            return work(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, slowly)
+
+    slow(LocalStorage, "read", 0.3)
+    slow(decode, "decode", 0.35)
+    slow(FoundEverywhere, "segment", 0.6)
+    slow(labeler_module, "finish", 0.45)
+    slow(LocalStorage, "create_once", 1.5)
+    stages = labeler(job, FoundEverywhere()).label_unit(0).stages
+    slept = StageSeconds(fetch=3 * 0.3, decode=3 * 0.35, segment=2 * 0.6, finish=3 * 0.45, write=1.5)  # two batches
+    for stage, least in asdict(slept).items():
+        assert least <= asdict(stages)[stage] < 2 * least, (stage, stages)
+
+
+def test_the_next_unit_begins_before_the_last_one_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, storage = prepared(tmp_path)
+    engine, may_write, writing = FoundEverywhere(), threading.Event(), threading.Event()
+    one = labeler(job, engine)
+
+    def held_up(*arguments: object) -> bool:
+        writing.set()
+        assert may_write.wait(30)
+        return write_unit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("autolabel.pipeline.unit.write_unit", held_up)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(one.label_unit, 0)
+        assert writing.wait(30)
+        engine.began.clear()
+        second = pool.submit(one.label_unit, 1)
+        assert engine.began.wait(30), "the model waits for a file to be written"
+        assert done_units(storage, job.output_uri) == set()
+        may_write.set()
+        assert {first.result(30).unit, second.result(30).unit} == {0, 1}
+    assert done_units(storage, job.output_uri) == {0, 1}
+
+
+def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scenes(tmp_path / "in", count=40, seed=0)
+    job, _ = planned_job(tmp_path, "batch.images=1")
+    engine, may_finish = FoundNowhere(), threading.Event()
+    finish = labeler_module.finish
+
+    def held_up(*arguments: object) -> ImageLabels:
+        assert may_finish.wait(30)
+        return finish(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(labeler_module, "finish", held_up)
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(labeler(job, engine).label_unit, 0)
+        while len(engine.asked) < labeler_module.BATCHES_BEHIND + 1:
+            time.sleep(0.01)
+        time.sleep(0.5)  # long enough for the model to run away, were it let
+        assert len(engine.asked) == labeler_module.BATCHES_BEHIND + 1
+        may_finish.set()
+        assert report.result(60).summary.n_images == 41
+
+
+MEASURE = """
+import os, resource, sys
+os.cpu_count = lambda: 2
+from pathlib import Path
+from tests.pipeline.test_unit import FoundNowhere, labeler, planned_job
+job, _ = planned_job(Path(sys.argv[1]), "batch.prefetch_mb=32")
+one = labeler(job, FoundNowhere())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+report = one.label_unit(0)
+print(report.summary.n_images, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_unit_of_camera_originals_does_not_fill_the_memory(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(noise).resize((4000, 3000)).save(tmp_path / "in" / "00.jpg", quality=98)
+    n_bytes = (tmp_path / "in" / "00.jpg").stat().st_size
+    for n in range(1, 64):
+        os.link(tmp_path / "in" / "00.jpg", tmp_path / "in" / f"{n:02d}.jpg")
+    assert n_bytes * 64 > 250e6, "the unit is too small to fill anything"
+    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    n_images, grown_mb = map(int, result.stdout.split())
+    assert n_images == 64
+    assert grown_mb < 32 + 2 * 200  # the budget, and on each core a photo of 12 megapixels with its copies

@@ -1,0 +1,288 @@
+"""An S3 that fails, from one request to all of them: what passes is tried again, what does not is told at once."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from autolabel.errors import BadInput, RejectCode, RejectedImage, StorageError
+from autolabel.output import lease, run_record
+from autolabel.output.lease import claim, encoded, held, last_run, record_uri, this_run
+from autolabel.pipeline.load import fetch
+from autolabel.plan import PlannedImage
+from autolabel.storage import Storage, base, open_storage
+from autolabel.storage.uris import join
+from tests.conftest import S3
+from tests.support.faulty_s3 import Fault, FaultyS3
+
+IMAGE = bytes(range(256)) * 400
+QUICK = {"config_kwargs": {"connect_timeout": 0.5, "read_timeout": 0.5}}
+
+
+@pytest.fixture
+def place(faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> tuple[Storage, str]:
+    """A bucket with one image, of a server that can be made to fail."""
+    monkeypatch.setattr(base, "FIRST_DELAY_S", 0.01)
+    server = S3(faulty.endpoint_url)
+    uri = server.make_bucket(f"faults-{crc32(request.node.name.encode()):08x}")
+    server.put(f"{uri}/image.jpg", IMAGE)
+    return open_storage(uri, {**server.options, **QUICK}), uri
+
+
+def read(storage: Storage, uri: str) -> None:
+    assert storage.read(f"{uri}/image.jpg") == IMAGE
+    assert storage.read(f"{uri}/image.jpg", etag=storage.stat(f"{uri}/image.jpg").etag) == IMAGE
+
+
+def stat(storage: Storage, uri: str) -> None:
+    assert storage.stat(f"{uri}/image.jpg").size_bytes == len(IMAGE)
+
+
+def list_all(storage: Storage, uri: str) -> None:
+    assert [item.uri for item in storage.list(uri)] == [f"{uri}/image.jpg"]
+
+
+def use(storage: Storage, uri: str) -> None:
+    assert storage.use(f"{uri}/image.jpg", lambda file: (file.seek(-3, 2), file.read())[1]) == IMAGE[-3:]
+
+
+def create_once(storage: Storage, uri: str) -> None:
+    assert storage.create_once(f"{uri}/new", b"new")
+    assert not storage.create_once(f"{uri}/new", b"other")
+    assert storage.read(f"{uri}/new") == b"new"
+
+
+def overwrite(storage: Storage, uri: str) -> None:
+    for data in (b"first", b"second"):
+        storage.overwrite(f"{uri}/record", data)
+    assert storage.read(f"{uri}/record") == b"second"
+
+
+def replace(storage: Storage, uri: str) -> None:
+    with storage.replace(f"{uri}/export") as file:
+        for _ in range(3):
+            file.write(b"line\n")
+    assert storage.read(f"{uri}/export") == b"line\n" * 3
+
+
+OPERATIONS = [read, stat, list_all, use, create_once, overwrite, replace]
+Operation = Callable[[Storage, str], None]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
+@pytest.mark.parametrize("kind", ["slow_down", "internal", "reset", "stall", "slow_down_after"])
+def test_what_passes_is_tried_again(
+    kind: str, operation: Operation, place: tuple[Storage, str], faulty: FaultyS3
+) -> None:
+    with faulty.failing(Fault(kind=kind, times=2)):
+        operation(*place)
+
+
+@pytest.mark.parametrize("kind", ["conflict", "request_timeout"])
+def test_of_what_s3_blames_the_client_for_some_passes(kind: str, place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    with faulty.failing(Fault(kind=kind, methods="PUT", times=3)):
+        create_once(*place)
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "slow_down_after"])
+def test_a_lost_answer_to_a_put_does_no_harm(kind: str, place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    storage, uri = place
+    with faulty.failing(Fault(kind=kind, methods="PUT", times=1)):
+        assert storage.create_once(f"{uri}/name", b"mine")  # the second attempt is answered 412, by our own bytes
+    assert storage.read(f"{uri}/name") == b"mine"
+    with faulty.failing(Fault(kind="slow_down", methods="PUT", times=1)):
+        assert not storage.create_once(f"{uri}/name", b"another's")
+    with faulty.failing(Fault(kind=kind, methods="PUT", times=1)):
+        storage.overwrite(f"{uri}/name", b"new")
+    assert storage.read(f"{uri}/name") == b"new"
+
+
+@pytest.mark.parametrize("operation", [read, use, list_all], ids=lambda operation: operation.__name__)
+@pytest.mark.parametrize("kind", ["short_body", "reset_after"])
+def test_half_an_answer_is_none(kind: str, operation: Operation, place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    with faulty.failing(Fault(kind=kind, methods="GET", times=2)):
+        operation(*place)
+
+
+def test_an_answer_that_is_no_xml_is_asked_for_again(place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    with faulty.failing(Fault(kind="garbled", path="list-type=2", times=2)):
+        list_all(*place)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_no_image_is_rejected_for_what_the_storage_does(
+    rate: float, place: tuple[Storage, str], faulty: FaultyS3
+) -> None:
+    storage, uri = place
+    listed = storage.stat(f"{uri}/image.jpg")
+    image = planned(listed.uri, etag=listed.etag)
+    kinds = ("slow_down", "reset", "short_body", "reset_after")
+    with faulty.failing(*(Fault(kind=kind, rate=rate / 4, seed=seed) for seed, kind in enumerate(kinds))):
+        for _ in range(200):
+            assert fetch(image, storage) == IMAGE
+        assert sum(faulty.fired().values()) > 200 * rate / 3
+
+
+def planned(uri: str, *, etag: str | None) -> PlannedImage:
+    return PlannedImage(image_id=1, uri=uri, size_bytes=len(IMAGE), etag=etag, unit=0, size_hw=None, exemplars=())
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("no_key", RejectCode.MISSING), ("forbidden", RejectCode.FORBIDDEN), ("other_etag", RejectCode.CHANGED)],
+)
+def test_what_is_said_of_one_object_rejects_that_image(
+    kind: str, code: RejectCode, place: tuple[Storage, str], faulty: FaultyS3
+) -> None:
+    storage, uri = place
+    listed = storage.stat(f"{uri}/image.jpg")
+    with faulty.failing(Fault(kind=kind, methods="GET")):
+        with pytest.raises(RejectedImage) as rejected:
+            fetch(planned(listed.uri, etag=listed.etag), storage)
+        assert rejected.value.code == code
+        assert faulty.n_requests() == 1, "it was asked again"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("no_bucket", "NoSuchBucket"),
+        ("expired", "ExpiredToken"),
+        ("no_conditions", "NotImplemented"),
+        ("wrong", "InvalidRequest"),
+    ],
+)
+def test_what_does_not_pass_is_told_at_once(kind: str, told: str, place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    storage, uri = place
+    for operation in (lambda: storage.read(f"{uri}/image.jpg"), lambda: storage.create_once(f"{uri}/new", b"new")):
+        with faulty.failing(Fault(kind=kind)):
+            with pytest.raises(StorageError, match=rf"{uri}/.*{told}"):
+                operation()
+            assert sum(faulty.fired().values()) == 1
+
+
+def test_a_write_that_is_not_allowed_is_told_at_once(place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    storage, uri = place
+    with faulty.failing(Fault(kind="forbidden")), pytest.raises(StorageError, match=f"{uri}/new: cannot be written"):
+        storage.create_once(f"{uri}/new", b"new")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
+def test_an_outage_ends_in_an_error_within_its_time(
+    operation: Operation,
+    place: tuple[Storage, str],
+    faulty: FaultyS3,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(base, "WARN_AFTER_S", 0.3)
+    storage, uri = place
+    began = time.monotonic()
+    with (
+        faulty.failing(Fault(kind="reset")),
+        pytest.raises(StorageError, match=rf"{uri}/?.* \(tried \d+ times in \d s\)"),
+    ):
+        operation(storage.retrying_for(1.5), uri)
+    assert 1.5 < time.monotonic() - began < 10
+    assert "trying for up to 1.5 s" in caplog.text
+
+
+def test_an_outage_that_ends_is_sat_out(place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    with faulty.failing(Fault(kind="reset", for_s=1.5)):
+        began = time.monotonic()
+        read(*place)
+        assert time.monotonic() - began > 1
+
+
+def test_a_put_that_is_never_asked_for_its_body_ends(place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    """aiohttp waits for `100 Continue` without end."""
+    storage, uri = place
+    began = time.monotonic()
+    with (
+        faulty.failing(Fault(kind="stall")),
+        pytest.raises(StorageError, match=f"{uri}/new: .*no answer for 1 s"),
+    ):
+        storage.retrying_for(0).create_once(f"{uri}/new", b"new")
+    assert time.monotonic() - began < 10
+
+
+def test_timeouts_are_the_users_to_change(faulty: FaultyS3) -> None:
+    options: dict[str, Any] = {"endpoint_url": faulty.endpoint_url, "config_kwargs": {"read_timeout": 77}}
+    storage = open_storage("s3://bucket", options)
+    config = storage.fs._prepare_config_kwargs()  # type: ignore[attr-defined]
+    assert (config["connect_timeout"], config["read_timeout"]) == (5, 77)
+    with pytest.raises(BadInput, match="retry_for_s"):
+        open_storage("s3://bucket", {"retry_for_s": "long"})
+
+
+def test_a_large_export_sends_the_part_that_failed_again(place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    storage, uri = place
+    block = bytes(range(256)) * 4096
+    fault = Fault(kind="slow_down", methods="PUT", path="partNumber", times=2)
+    with faulty.failing(fault), storage.replace(f"{uri}/export") as file:
+        for _ in range(60):  # in parts of 50 MiB
+            file.write(block)
+    assert storage.read(f"{uri}/export") == block * 60
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "slow_down_after"])
+def test_a_claim_whose_answer_was_lost_is_not_refused_by_itself(
+    kind: str, place: tuple[Storage, str], faulty: FaultyS3
+) -> None:
+    with faulty.failing(Fault(kind=kind, methods="PUT", path="/runs/", times=1)):
+        mine = claim(*place)
+    assert mine.number == 1
+    assert last_run(*place) == mine
+
+
+def test_a_claim_that_another_won_meanwhile_is_lost(place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    """Another run of this very process, in the same second: all but the claim's own id are equal."""
+    storage, uri = place
+    assert storage.create_once(record_uri(uri, 1), encoded(this_run(1)))
+    with faulty.failing(Fault(kind="slow_down", methods="PUT", times=1)):
+        assert not storage.create_once(record_uri(uri, 1), encoded(this_run(1)))
+
+
+def test_run_json_whose_answer_was_lost_is_ours(place: tuple[Storage, str], faulty: FaultyS3) -> None:
+    storage, uri = place
+    settings: dict[str, Any] = {"schema_version": run_record.SCHEMA_VERSION}
+    with faulty.failing(Fault(kind="reset_after", methods="PUT", path=run_record.RUN_NAME, times=1)):
+        mine = run_record.claim(storage, uri, settings)
+    assert storage.read(join(uri, run_record.RUN_NAME)).find(mine.run_id.encode()) > 0
+
+
+def test_a_lease_outlives_an_outage_and_ends_in_one(
+    place: tuple[Storage, str], faulty: FaultyS3, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.1)
+    monkeypatch.setattr(lease, "EXPIRES_S", 0.5)
+    with held(*place) as mine:
+        with faulty.failing(Fault(kind="reset")):
+            time.sleep(1.5)
+            mine.check()
+        before = last_run(*place)
+        time.sleep(1)
+        mine.check()
+        after = last_run(*place)
+        assert before is not None
+        assert after is not None
+        assert after.renewals > before.renewals
+        faulty.inject(Fault(kind="reset"))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert "the next run will have to find out by itself that this one has ended" in caplog.text
+    assert faulty.fired()["reset"] > 0
+
+
+def test_secrets_in_urls_are_not_told(faulty: FaultyS3) -> None:
+    """Of an HTTP server, where a signed query is part of what is asked for."""
+    storage = open_storage("http://x", {"retry_for_s": 0})
+    signed = f"{faulty.endpoint_url}/bucket/a.jpg?X-Amz-Credential=AKIA%2F1&X-Amz-Signature=5ec&part=7"
+    for kind, error in (("slow_down", StorageError), ("forbidden", PermissionError)):
+        with faulty.failing(Fault(kind=kind)), pytest.raises(error) as caught:
+            storage.read(signed)
+        assert "a.jpg?X-Amz-Credential=***&X-Amz-Signature=***&part=7" in str(caught.value)
+        assert "5ec" not in str(caught.value)
+        assert "AKIA" not in str(caught.value)
