@@ -85,7 +85,7 @@ class RejectedImage(Exception):
         return f"{self.code}: {self.detail}"
 
 
-def shown(value: Any) -> str:
+def quoted_value(value: Any) -> str:
     """A value as a message quotes it: short, whatever its size or depth."""
     quoting = reprlib.Repr()
     quoting.maxlevel, quoting.maxstring = 2, 60

@@ -133,23 +133,23 @@ class Plan:
             raise BadInput(f"{self._uri} was not written by autolabel: it has other columns or row groups")
         return unit_size, input_root
 
-    def check_there(self) -> None:
+    def check_exists(self) -> None:
         """Raises StorageError where the plan is gone: labels without it would be taken for those of a later one."""
         try:
             self._storage.stat(self._uri)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StorageError(f"{self._uri} disappeared while the job ran: {error}") from error
 
-    def images_in(self, unit: int) -> int:
+    def n_images_of(self, unit: int) -> int:
         """How many images a unit has; only the last one can be short."""
         return min(self.unit_size, self.n_images - unit * self.unit_size)
 
-    def unit(self, unit: int) -> list[PlannedImage]:
+    def images_of(self, unit: int) -> list[PlannedImage]:
         """The images of a unit, in plan order."""
         group, within = divmod(unit, UNITS_PER_ROW_GROUP)
         with self._lock:
             if self._group is None or self._group[0] != group:
-                self._group = (group, self._storage.use(self._uri, partial(self._read_group, group)))
+                self._group = (group, self._storage.read_with(self._uri, partial(self._read_group, group)))
             table = self._group[1]
         rows = table.slice(within * self.unit_size, self.unit_size).to_pylist()
         return [planned_image(row) for row in rows]
@@ -162,7 +162,7 @@ class Plan:
     def units(self) -> Iterator[tuple[int, list[PlannedImage]]]:
         """Every unit with its images, in order."""
         for unit in range(self.n_units):
-            yield unit, self.unit(unit)
+            yield unit, self.images_of(unit)
 
 
 def planned_image(row: dict[str, Any]) -> PlannedImage:

@@ -44,17 +44,17 @@ def select(instances: Sequence[Instance], rules: Rules) -> list[Instance]:
         and rules.min_area_px <= i.area_px <= (rules.max_area_px or i.area_px)
     ]
     ranked = sorted(fitting, key=lambda i: -i.score)
-    return cap(suppress(ranked, rules), rules)
+    return limit_count(nms(ranked, rules), rules)
 
 
-def divide(instances: Sequence[Instance], rules: Rules) -> tuple[list[Instance], list[Instance]]:
+def split_by_rules(instances: Sequence[Instance], rules: Rules) -> tuple[list[Instance], list[Instance]]:
     """The instances that stay and the others, each best first."""
     kept = select(instances, rules)
     chosen = set(map(id, kept))  # two queries can give the same instance
     return kept, sorted((i for i in instances if id(i) not in chosen), key=lambda i: -i.score)
 
 
-def suppress(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
+def nms(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
     """Greedy NMS: an instance goes if it overlaps a better one that stays by more than the limit for the two."""
     boxes_xywh = np.array([instance.bbox_xywh for instance in ranked]).reshape(-1, 4)
     areas = np.array([instance.area_px for instance in ranked])
@@ -80,7 +80,7 @@ def shared_area(box_xywh: Floats, boxes_xywh: Floats) -> Floats:
     return shared
 
 
-def cap(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
+def limit_count(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
     """At most so many of each category, then at most so many of all."""
     seen: Counter[int] = Counter()
     kept = []
@@ -91,9 +91,9 @@ def cap(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
     return kept[: rules.max_instances]
 
 
-def decide(image: ImageLabels, found: Sequence[Instance], rules: Rules) -> ImageLabels:
+def apply_rules(image: ImageLabels, found: Sequence[Instance], rules: Rules) -> ImageLabels:
     """The row of an image in which `found` are divided into instances and candidates."""
-    kept, others = divide(found, rules)
+    kept, others = split_by_rules(found, rules)
     n_of = Counter((instance.category_id, instance.phrase) for instance in kept)
     prompts = tuple(replace(p, n_instances=n_of[p.category_id, p.phrase]) for p in image.prompts)
     return replace(image, prompts=prompts, instances=tuple(kept), candidates=tuple(others))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from autolabel.config import COMMANDS
-from autolabel.config.compose import conf_dir, explained
+from autolabel.config.compose import conf_dir, describe_keys
 
 
 def help_text(command: str) -> str:
@@ -14,12 +14,12 @@ def help_text(command: str) -> str:
             lines.append(f"  {group.name}={'|'.join(sorted(file.stem for file in group.glob('*.yaml')))}")
     if command == "label":
         lines += ["  prompts=[person, red car]", "  prompts=FILE.yaml", ""]
-    for name, default, sentence in explained(COMMANDS[command]):
-        lines += [f"  {name}={shown(default)}", f"      {sentence}"]
+    for name, default, sentence in describe_keys(COMMANDS[command]):
+        lines += [f"  {name}={default_text(default)}", f"      {sentence}"]
     return "\n".join(lines) + "\n"
 
 
-def shown(default: Any) -> str:
+def default_text(default: Any) -> str:
     if default is None:
         return "null"
     if isinstance(default, bool):

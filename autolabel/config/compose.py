@@ -28,11 +28,11 @@ def register_schemas() -> None:
     """Make each command's dataclass known to Hydra as `<command>_schema`."""
     for command, schema in COMMANDS.items():
         node = OmegaConf.structured(schema)
-        thaw(node)
+        allow_overrides(node)
         ConfigStore.instance().store(name=f"{command}_schema", node=node)
 
 
-def thaw(node: DictConfig) -> None:
+def allow_overrides(node: DictConfig) -> None:
     """Let Hydra merge into the schema of a frozen dataclass; the objects made of it are frozen all the same.
 
     A dictionary takes new keys: `input.storage_options.endpoint_url=...` needs no `+`.
@@ -42,7 +42,7 @@ def thaw(node: DictConfig) -> None:
         OmegaConf.set_struct(node, False)
     for name in node:
         if isinstance(child := node._get_node(name), DictConfig):
-            thaw(child)
+            allow_overrides(child)
 
 
 def compose_config(command: str, overrides: list[str]) -> Any:
@@ -72,11 +72,11 @@ def to_settings(composed: DictConfig) -> Any:
     return settings
 
 
-def explained(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+def describe_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
     """Every key of a command: (dotted name, default, sentence)."""
     for entry in fields(schema):
         if is_dataclass(entry.type):
-            yield from explained(entry.type, f"{prefix}{entry.name}.")  # type: ignore[arg-type]  # narrowed to a class
+            yield from describe_keys(entry.type, f"{prefix}{entry.name}.")  # type: ignore[arg-type]  # narrowed to a class
         else:
             default = entry.default_factory() if callable(entry.default_factory) else entry.default
             yield f"{prefix}{entry.name}", default, entry.metadata["help"]

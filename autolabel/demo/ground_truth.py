@@ -13,7 +13,7 @@ from autolabel.demo.scenes import Scene, draw_scene
 from autolabel.errors import Refused
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.storage import Storage, check_output, open_storage
-from autolabel.storage.uris import full_uri, join
+from autolabel.storage.uris import absolute_uri, join
 
 GROUND_TRUTH_NAME = "ground_truth.json"
 JPEG_QUALITY = 93
@@ -30,7 +30,7 @@ def demo_scenes(config: DemoScenesConfig) -> str:
         Refused: the folder holds other scenes.
     """
     check_output(config.output.uri)
-    uri = full_uri(config.output.uri)
+    uri = absolute_uri(config.output.uri)
     storage = open_storage(uri, config.output.storage_options)
     ground_truth_uri = join(uri, GROUND_TRUTH_NAME)
     about = {"description": "scenes drawn by autolabel demo-scenes", "seed": config.seed, "count": config.count}

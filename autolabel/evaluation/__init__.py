@@ -19,7 +19,7 @@ from autolabel.evaluation.summary import Evaluation
 from autolabel.output.job_output import open_output
 from autolabel.prompts.ontology import Ontology
 from autolabel.storage import check_output, open_storage
-from autolabel.storage.uris import full_uri, join
+from autolabel.storage.uris import absolute_uri, join
 
 FOLDER = "evaluation"
 
@@ -46,7 +46,7 @@ def evaluate(config: EvaluateConfig) -> str:
     """
     folder, options = _folder(config)
     check_output(folder, "evaluation.uri")
-    truth_uri = full_uri(config.ground_truth.uri)
+    truth_uri = absolute_uri(config.ground_truth.uri)
     truth = read_ground_truth(open_storage(truth_uri, config.ground_truth.storage_options).read(truth_uri), truth_uri)
     evaluated = _labels(config, truth) if config.results.uri is None else _results(config, config.results.uri, truth)
     detections = evaluated.detections
@@ -97,9 +97,9 @@ def _labels(config: EvaluateConfig, truth: GroundTruth) -> _Evaluated:
 
 
 def _results(config: EvaluateConfig, uri: str, truth: GroundTruth) -> _Evaluated:
-    uri = full_uri(uri)
+    uri = absolute_uri(uri)
     document = open_storage(uri, config.results.storage_options).read(uri)
-    ontology = truth.ontology(full_uri(config.ground_truth.uri))
+    ontology = truth.ontology(absolute_uri(config.ground_truth.uri))
     match = match_categories(truth, ontology)
     return _Evaluated(
         uri=uri,
@@ -114,4 +114,4 @@ def _folder(config: EvaluateConfig) -> tuple[str, dict[str, Any]]:
     """Where the files go, and the options of its storage."""
     if config.evaluation.uri is None:
         return join(config.output.uri, FOLDER), config.output.storage_options
-    return full_uri(config.evaluation.uri), config.evaluation.storage_options
+    return absolute_uri(config.evaluation.uri), config.evaluation.storage_options

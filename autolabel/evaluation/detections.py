@@ -12,15 +12,15 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from autolabel.errors import BadInput, shown
+from autolabel.errors import BadInput, quoted_value
 from autolabel.evaluation.ground_truth import GroundTruth, is_integer, parsed, refuse
 from autolabel.evaluation.matching import CategoryMatch, ImageMatch
-from autolabel.labels.schema import instance
+from autolabel.labels.schema import instance_from_struct
 from autolabel.labels.types import Instance, Status
 from autolabel.labels.units import done_units, read_unit
 from autolabel.masks.coco import read_mask
 from autolabel.masks.rle import Rle
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.prompts.ontology import Ontology
 from autolabel.selection import Rules, select
 
@@ -54,7 +54,7 @@ class Detections:
         return [one for one in found if one.is_label] if self.ranks_labels_only else found
 
 
-def read_labels(output: LabelledOutput, truth: GroundTruth, images: ImageMatch, match: CategoryMatch) -> Detections:
+def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match: CategoryMatch) -> Detections:
     """The labels and candidates of the images that the ground truth has, from the units that hold one.
 
     Raises:
@@ -80,7 +80,9 @@ def read_labels(output: LabelledOutput, truth: GroundTruth, images: ImageMatch, 
             here = f"{row['width']} x {row['height']} in the output"
             problems.append(f"image {image.file_name!r} is {width} x {height} pixels, {here}")
             continue
-        labels, candidates = ([instance(values) for values in row[name]] for name in ("instances", "candidates"))
+        labels, candidates = (
+            [instance_from_struct(values) for values in row[name]] for name in ("instances", "candidates")
+        )
         for category_id in match.truth_ids_of:
             own = [label for label in labels if label.category_id == category_id]
             more = added_below(labels, candidates, category_id, floor_of[category_id], rules)
@@ -113,7 +115,7 @@ def added_below(
     together = rules.nms_across is not None or rules.max_instances is not None
     rivals = [i for i in (*labels, *candidates) if together or i.category_id == category_id]
     kept = select(rivals, replace(rules, threshold_of={**rules.threshold_of, category_id: floor}))
-    return [instance for instance in kept if id(instance) in added]
+    return [instance_from_struct for instance_from_struct in kept if id(instance_from_struct) in added]
 
 
 def read_results(
@@ -126,7 +128,7 @@ def read_results(
     """
     entries = parsed(document, place)
     if not isinstance(entries, list):
-        raise BadInput(f"{place}: not a COCO results file: expected a list of results, not {shown(entries)}")
+        raise BadInput(f"{place}: not a COCO results file: expected a list of results, not {quoted_value(entries)}")
     found: dict[Pair, list[Detection]] = defaultdict(list)
     problems = []
     for index, entry in enumerate(entries):
@@ -147,16 +149,16 @@ def read_results(
 
 def _result(entry: Any, truth: GroundTruth, match: CategoryMatch) -> tuple[Pair, float, Rle]:
     if not isinstance(entry, dict):
-        raise ValueError(f"expected a result, not {shown(entry)}")
+        raise ValueError(f"expected a result, not {quoted_value(entry)}")
     image_id, category_id, score = entry.get("image_id"), entry.get("category_id"), entry.get("score")
     if not is_integer(image_id) or image_id not in truth.image:
-        raise ValueError(f"image_id {shown(image_id)} is not of an image of the ground truth")
+        raise ValueError(f"image_id {quoted_value(image_id)} is not of an image of the ground truth")
     if not is_integer(category_id) or category_id not in match.category_of:
-        raise ValueError(f"category_id {shown(category_id)} is not of a category of the ground truth")
+        raise ValueError(f"category_id {quoted_value(category_id)} is not of a category of the ground truth")
     image = truth.image[image_id]
     where = f"(image {image.file_name!r})"
     if not isinstance(score, int | float) or not 0 <= score <= 1:
-        raise ValueError(f"{where} score {shown(score)} is not a number from 0 to 1")
+        raise ValueError(f"{where} score {quoted_value(score)} is not a number from 0 to 1")
     try:
         mask = read_mask(entry.get("segmentation"), image.size_hw)
     except ValueError as error:
@@ -164,7 +166,7 @@ def _result(entry: Any, truth: GroundTruth, match: CategoryMatch) -> tuple[Pair,
     return (image_id, match.category_of[category_id]), float(score), mask
 
 
-def _rows(output: LabelledOutput, units: Sequence[int], image_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _rows(output: JobOutput, units: Sequence[int], image_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Rows of these images, a unit in memory at a time."""
     columns = ["image_id", "width", "height", "status", "instances", "candidates"]
     for unit in units:

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from autolabel.errors import BadInput, shown
+from autolabel.errors import BadInput, quoted_value
 from autolabel.masks import rle
 from autolabel.masks.coco import read_mask
 from autolabel.masks.rle import Rle
@@ -136,11 +136,13 @@ class _Reader:
         for where, entry in self._entries("images", entries):
             name, height, width = entry.get("file_name"), entry.get("height"), entry.get("width")
             lists = [entry.get(field) or [] for field in ("neg_category_ids", "not_exhaustive_category_ids")]
-            where += f" ({shown(name)})"
+            where += f" ({quoted_value(name)})"
             if not isinstance(name, str) or not name:
                 self.problems.append(f"{where}: file_name is not a file name")
             elif not (is_integer(height) and is_integer(width) and 0 < height < 2**31 and 0 < width < 2**31):
-                self.problems.append(f"{where}: width {shown(width)} and height {shown(height)} are not two sizes")
+                self.problems.append(
+                    f"{where}: width {quoted_value(width)} and height {quoted_value(height)} are not two sizes"
+                )
             elif not all(isinstance(ids, list) and all(map(is_integer, ids)) for ids in lists):
                 self.problems.append(f"{where}: neg_category_ids or not_exhaustive_category_ids are not lists of ids")
             else:
@@ -153,9 +155,9 @@ class _Reader:
         for where, entry in self._entries("categories", entries):
             name = entry.get("name")
             if not isinstance(name, str) or not name.strip():
-                self.problems.append(f"{where}: name is {shown(name)}")
+                self.problems.append(f"{where}: name is {quoted_value(name)}")
             elif names.setdefault(name, where) != where:
-                self.problems.append(f"{where}: name {shown(name)} is already that of {names[name]}")
+                self.problems.append(f"{where}: name {quoted_value(name)} is already that of {names[name]}")
             else:
                 yield entry
 
@@ -166,20 +168,20 @@ class _Reader:
         for index, entry in enumerate(entries):
             where = f"annotations[{index}]"
             if not isinstance(entry, dict):
-                self.problems.append(f"{where}: expected an annotation, not {shown(entry)}")
+                self.problems.append(f"{where}: expected an annotation, not {quoted_value(entry)}")
                 continue
             image_id, category_id = entry.get("image_id"), entry.get("category_id")
             if not is_integer(image_id) or image_id not in images:
-                self.problems.append(f"{where}: image_id {shown(image_id)} is of no usable image")
+                self.problems.append(f"{where}: image_id {quoted_value(image_id)} is of no usable image")
                 continue
             if not is_integer(category_id) or category_id not in categories:
-                self.problems.append(f"{where}: category_id {shown(category_id)} is of no usable category")
+                self.problems.append(f"{where}: category_id {quoted_value(category_id)} is of no usable category")
                 continue
             image, category = images[image_id], categories[category_id]
-            where += f" (image {shown(image.file_name)}, category {shown(category['name'])})"
+            where += f" (image {quoted_value(image.file_name)}, category {quoted_value(category['name'])})"
             crowd, area = entry.get("iscrowd", 0), entry.get("area")
             if crowd not in (0, 1):
-                self.problems.append(f"{where}: iscrowd is {shown(crowd)}, neither 0 nor 1")
+                self.problems.append(f"{where}: iscrowd is {quoted_value(crowd)}, neither 0 nor 1")
                 continue
             try:
                 mask = read_mask(entry.get("segmentation"), image.size_hw)

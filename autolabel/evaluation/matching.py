@@ -7,7 +7,7 @@ from functools import cached_property
 
 from autolabel.errors import BadInput
 from autolabel.evaluation.ground_truth import GroundTruth
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.plan import PlannedImage
 from autolabel.prompts.ontology import Ontology, normalized, sameness
 
@@ -62,7 +62,7 @@ def match_categories(truth: GroundTruth, ontology: Ontology) -> CategoryMatch:
     return match
 
 
-def match_images(truth: GroundTruth, output: LabelledOutput) -> ImageMatch:
+def match_images(truth: GroundTruth, output: JobOutput) -> ImageMatch:
     """By file name as exports give it, else by whole URI, else by the last part of the name where it is unique.
 
     The plan is read through once; what is held is no more than the ground truth's images.
@@ -101,7 +101,7 @@ def match_images(truth: GroundTruth, output: LabelledOutput) -> ImageMatch:
             (ambiguous if n_of_last_part[end] else missing).append(one.file_name)
     if not planned:
         examples = ", ".join(repr(name) for name in [*missing, *ambiguous][:5])
-        first = output.file_name(output.plan.unit(0)[0].uri)
+        first = output.file_name(output.plan.images_of(0)[0].uri)
         raise BadInput(
             f"ground_truth.uri: none of its {len(truth.images)} images is an image of the output: {examples} there, "
             f"{first!r} in the output"
@@ -114,6 +114,6 @@ def last_part(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _planned(output: LabelledOutput) -> Iterator[PlannedImage]:
+def _planned(output: JobOutput) -> Iterator[PlannedImage]:
     for _, images in output.plan.units():
         yield from images

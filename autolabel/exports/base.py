@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 
 from autolabel.errors import BadInput
 from autolabel.exports.splits import Splits
-from autolabel.labels.schema import instance
+from autolabel.labels.schema import instance_from_struct
 from autolabel.labels.summary import Summary
 from autolabel.labels.types import Instance, Status
 from autolabel.labels.units import read_summary, read_unit, unit_uri
 from autolabel.masks.rle import Rle, run_lengths
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.output.passes import over_units
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.prompts.ontology import Ontology
-from autolabel.storage.uris import full_uri, join
+from autolabel.storage.uris import absolute_uri, join
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class ExportImage:
 class Export:
     """An export under way: every unit of `output` is done, and `folder_uri` holds nothing of an earlier one."""
 
-    output: LabelledOutput
+    output: JobOutput
     folder_uri: str
     splits: Splits
 
@@ -109,11 +109,11 @@ class Export:
                     uri=row["uri"],
                     name=self.output.file_name(row["uri"]),
                     size_hw=(row["height"], row["width"]),
-                    instances=tuple(instance(record) for record in row["instances"]),
+                    instances=tuple(instance_from_struct(record) for record in row["instances"]),
                 )
-                for instance in image.instances:
+                for instance_from_struct in image.instances:
                     with damage_told(image.image_id):
-                        check_mask(instance.rle, image.size_hw)
+                        check_mask(instance_from_struct.rle, image.size_hw)
                 yield image
 
 
@@ -147,9 +147,9 @@ def check_mask(rle: Rle, size_hw: tuple[int, int]) -> None:
         raise ValueError("it has no pixels")
 
 
-def clear(output: LabelledOutput, folder_uri: str, own_files: str) -> None:
+def clear(output: JobOutput, folder_uri: str, own_files: str) -> None:
     """Remove what an earlier export left in its folder: the files whose names in it match, and no others."""
-    root = join(full_uri(folder_uri), "")
+    root = join(absolute_uri(folder_uri), "")
     names = ((item.uri, item.uri.removeprefix(root)) for item in output.storage.list(folder_uri))
     stale = (uri for uri, name in names if re.fullmatch(own_files, name))
     deque(in_threads(output.storage.delete, stale, IO_THREADS), maxlen=0)

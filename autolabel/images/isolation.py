@@ -18,7 +18,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Quarantine(Executor):
+class DecoderProcess(Executor):
     """Runs one thing at a time in another process, and begins a new one when that dies."""
 
     def __init__(self) -> None:

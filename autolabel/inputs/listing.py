@@ -19,7 +19,7 @@ from autolabel.inputs.manifests import MANIFESTS, ManifestRow, coco_rows
 from autolabel.redaction import has_password
 from autolabel.storage import SCHEMES, Listed, Storage, open_storage
 from autolabel.storage.local import LocalStorage
-from autolabel.storage.uris import absolute, full_uri, parent, scheme_of
+from autolabel.storage.uris import absolute_uri, parent, resolve_uri, scheme_of
 
 BUCKET_SCHEMES = SCHEMES.keys() - {"file"}
 
@@ -46,7 +46,7 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
         BadInput: nothing is there, no image is found, or a manifest is malformed; every problem is named.
         StorageError: the storage keeps failing.
     """
-    uri = full_uri(config.uri)
+    uri = absolute_uri(config.uri)
     storage = open_storage(uri, config.storage_options)
     read_rows = MANIFESTS.get(PurePosixPath(uri).suffix.lower())
     if read_rows is None:
@@ -116,14 +116,14 @@ def encodable(uri: str) -> bool:
 
 def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
     """The images that rows name, relative to `root` or absolute; a URI's first row counts."""
-    listing = Listing(root=full_uri(root).rstrip("/"), images=[])
+    listing = Listing(root=absolute_uri(root).rstrip("/"), images=[])
     seen: set[str] = set()
     problems: list[str] = []
     for row in rows:
         if not isinstance(row.uri, str) or not row.uri.strip():
             problems.append(f"{uri} {row.place}: uri is {'missing' if row.uri is None else 'empty or not text'}")
             continue
-        image_uri = absolute(row.uri, listing.root)
+        image_uri = resolve_uri(row.uri, listing.root)
         if has_password(image_uri):
             problems.append(f"{uri} {row.place}: uri holds a password, which would be written to every row of it")
             continue

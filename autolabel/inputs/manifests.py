@@ -48,7 +48,7 @@ def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Ite
     start = 1
     for group in range(footer.num_row_groups):
         with parquet.reading(uri):
-            table = storage.use(uri, partial(read_group, group))
+            table = storage.read_with(uri, partial(read_group, group))
         for batch in table.to_batches(max_chunksize=10_000):
             with parquet.reading(uri):
                 records = batch.to_pylist()

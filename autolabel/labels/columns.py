@@ -18,7 +18,7 @@ COLUMNS = ("image_id", "uri", "width", "height", "status", "reject_code", "promp
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class InstanceColumns:
     """N instances (or candidates) of a unit, row by row, in each row best first."""
 
     row: Ints  # (N,) of the unit, ascending
@@ -38,13 +38,13 @@ class Found:
         height, width = self.size_hw[index].tolist()
         return Rle(size_hw=(height, width), counts=self.counts[index].as_py())
 
-    def rows(self, n_rows: int) -> Ints:
+    def row_offsets(self, n_rows: int) -> Ints:
         """(n_rows + 1,) where each row's instances begin and the last one's end."""
         return np.searchsorted(self.row, np.arange(n_rows + 1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
+class PromptColumns:
     """P prompts of a unit, row by row."""
 
     row: Ints
@@ -62,9 +62,9 @@ class UnitColumns:
     size_hw: Ints  # (R, 2)
     status: npt.NDArray[np.object_]  # (R,) values of image_labels.Status
     reject_code: npt.NDArray[np.object_]  # (R,) None where it was not rejected
-    asked: Asked
-    instances: Found
-    candidates: Found
+    asked: PromptColumns
+    instances: InstanceColumns
+    candidates: InstanceColumns
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -77,47 +77,47 @@ def unit_columns(table: pa.Table, unit: int) -> UnitColumns:
         BadInput: a box or a mask's size has too few numbers.
     """
     table = table.combine_chunks()
-    column = {name: whole(table[name]) for name in COLUMNS}
+    column = {name: as_array(table[name]) for name in COLUMNS}
     prompts = column["prompts"]
-    height, width = (numbers(column[name].fill_null(0)) for name in ("height", "width"))
+    height, width = (as_int64(column[name].fill_null(0)) for name in ("height", "width"))
     return UnitColumns(
-        image_id=numbers(column["image_id"]),
+        image_id=as_int64(column["image_id"]),
         uri=column["uri"],
         size_hw=np.stack([height, width], axis=1),
         status=column["status"].to_numpy(zero_copy_only=False),
         reject_code=column["reject_code"].to_numpy(zero_copy_only=False),
-        asked=Asked(
-            row=numbers(prompts.value_parent_indices()),
-            category_id=numbers(field(prompts, "category_id")),
-            presence=decimals(field(prompts, "presence")),
-            n_instances=numbers(field(prompts, "n_instances")),
+        asked=PromptColumns(
+            row=as_int64(prompts.value_parent_indices()),
+            category_id=as_int64(field_of(prompts, "category_id")),
+            presence=as_float64(field_of(prompts, "presence")),
+            n_instances=as_int64(field_of(prompts, "n_instances")),
         ),
-        instances=found(column["instances"], unit),
-        candidates=found(column["candidates"], unit),
+        instances=instance_columns(column["instances"], unit),
+        candidates=instance_columns(column["candidates"], unit),
     )
 
 
-def found(column: pa.ListArray, unit: int) -> Found:
-    rle = field(column, "segmentation")
-    return Found(
-        row=numbers(column.value_parent_indices()),
-        category_id=numbers(field(column, "category_id")),
-        score=decimals(field(column, "score")),
-        area_px=numbers(field(column, "area")),
-        box_xywh=decimals(tuples(field(column, "bbox"), 4, unit)).reshape(-1, 4),
-        phrase=field(column, "phrase"),
-        size_hw=numbers(tuples(rle.field("size"), 2, unit)).reshape(-1, 2),
+def instance_columns(column: pa.ListArray, unit: int) -> InstanceColumns:
+    rle = field_of(column, "segmentation")
+    return InstanceColumns(
+        row=as_int64(column.value_parent_indices()),
+        category_id=as_int64(field_of(column, "category_id")),
+        score=as_float64(field_of(column, "score")),
+        area_px=as_int64(field_of(column, "area")),
+        box_xywh=as_float64(fixed_size(field_of(column, "bbox"), 4, unit)).reshape(-1, 4),
+        phrase=field_of(column, "phrase"),
+        size_hw=as_int64(fixed_size(rle.field("size"), 2, unit)).reshape(-1, 2),
         counts=rle.field("counts"),
     )
 
 
-def field(column: pa.ListArray, name: str) -> pa.Array:
+def field_of(column: pa.ListArray, name: str) -> pa.Array:
     """One field of all structs in a column of lists."""
     structs = column.flatten()
     return structs.field(name)
 
 
-def tuples(lists: pa.ListArray, length: int, unit: int) -> pa.Array:
+def fixed_size(lists: pa.ListArray, length: int, unit: int) -> pa.Array:
     """The numbers of lists that have `length` of them each, one after another."""
     values = lists.flatten()
     if len(values) != length * len(lists) or (lists.value_lengths().to_numpy(zero_copy_only=False) != length).any():
@@ -125,22 +125,22 @@ def tuples(lists: pa.ListArray, length: int, unit: int) -> pa.Array:
     return values
 
 
-def whole(column: pa.ChunkedArray) -> pa.Array:
+def as_array(column: pa.ChunkedArray) -> pa.Array:
     """A column as one array."""
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-def numbers(values: pa.Array) -> Ints:
+def as_int64(values: pa.Array) -> Ints:
     integers: Ints = values.to_numpy(zero_copy_only=False).astype(np.int64)
     return integers
 
 
-def decimals(values: pa.Array) -> Floats:
+def as_float64(values: pa.Array) -> Floats:
     floats: Floats = values.to_numpy(zero_copy_only=False).astype(np.float64)
     return floats
 
 
-def places_of(ids: Sequence[int], wanted: Ints) -> Ints:
+def index_of(ids: Sequence[int], wanted: Ints) -> Ints:
     """Where each of `wanted` stands in `ids`, which are ascending.
 
     Raises:

@@ -58,7 +58,7 @@ MAY_BE_NULL = (
 )
 
 
-def record(row: ImageLabels) -> dict[str, Any]:
+def row_from_labels(row: ImageLabels) -> dict[str, Any]:
     """A row as plain values in the order of SCHEMA."""
     height, width = row.size_hw or (None, None)
     return {
@@ -81,12 +81,12 @@ def record(row: ImageLabels) -> dict[str, Any]:
             }
             for prompt in row.prompts
         ],
-        "instances": [instance_record(instance) for instance in row.instances],
-        "candidates": [instance_record(instance) for instance in row.candidates],
+        "instances": [struct_from_instance(instance_from_struct) for instance_from_struct in row.instances],
+        "candidates": [struct_from_instance(instance_from_struct) for instance_from_struct in row.candidates],
     }
 
 
-def image_labels(values: dict[str, Any]) -> ImageLabels:
+def labels_from_row(values: dict[str, Any]) -> ImageLabels:
     """The reverse of `record`, for rows that `labels.read_unit` has checked."""
     code = values["reject_code"]
     return ImageLabels(
@@ -98,12 +98,12 @@ def image_labels(values: dict[str, Any]) -> ImageLabels:
         reject_code=None if code is None else RejectCode(code),
         reject_detail=values["reject_detail"],
         prompts=tuple(PromptResult(**prompt) for prompt in values["prompts"]),
-        instances=tuple(map(instance, values["instances"])),
-        candidates=tuple(map(instance, values["candidates"])),
+        instances=tuple(map(instance_from_struct, values["instances"])),
+        candidates=tuple(map(instance_from_struct, values["candidates"])),
     )
 
 
-def instance_record(instance: Instance) -> dict[str, Any]:
+def struct_from_instance(instance: Instance) -> dict[str, Any]:
     """An instance as plain values in the order of INSTANCE."""
     return {
         "category_id": instance.category_id,
@@ -116,7 +116,7 @@ def instance_record(instance: Instance) -> dict[str, Any]:
     }
 
 
-def instance(values: dict[str, Any]) -> Instance:
+def instance_from_struct(values: dict[str, Any]) -> Instance:
     """The reverse of `instance_record`."""
     height, width = values["segmentation"]["size"]
     return Instance(

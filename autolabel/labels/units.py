@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from autolabel.errors import BadInput
 from autolabel.labels.columns import COLUMNS, UnitColumns, unit_columns
-from autolabel.labels.schema import MAY_BE_NULL, SCHEMA, record
+from autolabel.labels.schema import MAY_BE_NULL, SCHEMA, row_from_labels
 from autolabel.labels.summary import Summary
 from autolabel.labels.types import ImageLabels
 from autolabel.prompts.ontology import Ontology
@@ -52,7 +52,9 @@ def write_unit(
 ) -> bool:
     """Create a unit's file; False where another attempt has created it already, which then stands."""
     summary = {"autolabel.unit": str(unit), "autolabel.summary": Summary.of(rows).to_json().decode()}
-    table = pa.Table.from_pylist([record(row) for row in rows], schema=SCHEMA.with_metadata({**metadata, **summary}))
+    table = pa.Table.from_pylist(
+        [row_from_labels(row) for row in rows], schema=SCHEMA.with_metadata({**metadata, **summary})
+    )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=3)
     return storage.create_once(unit_uri(output_uri, unit), sink.getvalue().to_pybytes())

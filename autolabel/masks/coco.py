@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from autolabel.errors import shown
+from autolabel.errors import quoted_value
 from autolabel.masks import rle
 from autolabel.masks.rle import LONGEST_RUN, Rle
 
@@ -19,12 +19,14 @@ def read_mask(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
     match segmentation:
         case {"size": size, "counts": counts}:
             if size != list(size_hw):
-                raise ValueError(f"the mask's size {shown(size)} is not the image's, [height, width] {list(size_hw)}")
+                raise ValueError(
+                    f"the mask's size {quoted_value(size)} is not the image's, [height, width] {list(size_hw)}"
+                )
             return _from_counts(counts, size_hw)
         case list() if segmentation:
             return _from_polygons(segmentation, size_hw)
         case _:
-            raise ValueError(f"segmentation is {shown(segmentation)}, neither run lengths nor polygons")
+            raise ValueError(f"segmentation is {quoted_value(segmentation)}, neither run lengths nor polygons")
 
 
 def _from_counts(counts: Any, size_hw: tuple[int, int]) -> Rle:
@@ -34,7 +36,7 @@ def _from_counts(counts: Any, size_hw: tuple[int, int]) -> Rle:
         rle.run_lengths(mask)  # pycocotools would read past the end of damaged counts
         return mask
     if not isinstance(counts, list) or not all(type(run) is int and 0 <= run <= LONGEST_RUN for run in counts):
-        raise ValueError(f"counts {shown(counts)} are neither text nor a list of run lengths")
+        raise ValueError(f"counts {quoted_value(counts)} are neither text nor a list of run lengths")
     if sum(counts) != height * width or not counts:
         raise ValueError(f"runs do not add up to {height} x {width} pixels")
     return rle.from_runs(np.array(counts, np.int64), size_hw)
@@ -46,8 +48,10 @@ def _from_polygons(polygons: list[Any], size_hw: tuple[int, int]) -> Rle:
     reach = 2 * max(size_hw)  # what is farther out is of another image, and pycocotools walks all the way to it
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f"polygon {shown(polygon)} is not a list of x and y of three points or more")
+            raise ValueError(f"polygon {quoted_value(polygon)} is not a list of x and y of three points or more")
         if not all(type(value) in (int, float) and abs(value) <= reach for value in polygon):  # NaN is not
-            raise ValueError(f"polygon {shown(polygon)} is not of numbers in or near an image of {width} x {height}")
+            raise ValueError(
+                f"polygon {quoted_value(polygon)} is not of numbers in or near an image of {width} x {height}"
+            )
     merged = coco.merge(coco.frPyObjects(polygons, height, width))
     return Rle(size_hw=size_hw, counts=merged["counts"].decode("ascii"))

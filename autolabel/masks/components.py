@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autolabel.masks.runs import Ints, run_lengths_of, within
+from autolabel.masks.runs import Ints, index_in_group, run_lengths_of
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Segments:
+class ColumnRuns:
     """S vertical strips of pixels, by mask, column and row; `bottom` is outside."""
 
     mask: Ints
@@ -42,14 +42,14 @@ def shares_outside_largest(counts: Sequence[str], size_hw: Ints) -> Floats:
     area = np.bincount(segments.mask, length, len(counts))
     if not area.all():
         raise ValueError(f"mask {int(np.argmin(area))} is empty")
-    part = part_of(len(length), *touching(segments, size_hw))
+    part = component_labels(len(length), *touching(segments, size_hw))
     largest = np.zeros(len(counts))
     np.maximum.at(largest, segments.mask, np.bincount(part, length, len(length))[part])
     shares: Floats = 1 - largest / area
     return shares
 
 
-def cut_by_column(counts: Sequence[str], size_hw: Ints) -> Segments:
+def cut_by_column(counts: Sequence[str], size_hw: Ints) -> ColumnRuns:
     """The pixels of masks as strips, in order."""
     height = size_hw[:, 0]
     runs, mask = run_lengths_of(counts)
@@ -65,9 +65,9 @@ def cut_by_column(counts: Sequence[str], size_hw: Ints) -> Segments:
     left = start // height[mask]
     n_columns = (stop - 1) // height[mask] - left + 1
     run = np.repeat(np.arange(len(mask)), n_columns)
-    column = left[run] + within(n_columns)
+    column = left[run] + index_in_group(n_columns)
     above = column * height[mask[run]]
-    return Segments(
+    return ColumnRuns(
         mask=mask[run],
         column=column,
         top=np.maximum(start[run], above) - above,
@@ -75,7 +75,7 @@ def cut_by_column(counts: Sequence[str], size_hw: Ints) -> Segments:
     )
 
 
-def touching(segments: Segments, size_hw: Ints) -> tuple[Ints, Ints]:
+def touching(segments: ColumnRuns, size_hw: Ints) -> tuple[Ints, Ints]:
     """Pairs of strips in neighbouring columns of one mask that touch."""
     lanes = np.cumsum(size_hw[:, 1] + 1) - (size_hw[:, 1] + 1)  # with an empty one between masks
     stride = int(size_hw[:, 0].max()) + 2
@@ -84,10 +84,10 @@ def touching(segments: Segments, size_hw: Ints) -> tuple[Ints, Ints]:
     stop = np.searchsorted(lane + segments.top, lane + stride + segments.bottom, side="right")
     n_touching = (stop - first).clip(min=0)
     strip = np.repeat(np.arange(len(lane)), n_touching)
-    return strip, first[strip] + within(n_touching)
+    return strip, first[strip] + index_in_group(n_touching)
 
 
-def part_of(n: int, a: Ints, b: Ints) -> Ints:
+def component_labels(n: int, a: Ints, b: Ints) -> Ints:
     """(n,) for each of n things the least of those that it is connected with, by pairs (a, b)."""
     part = np.arange(n)
     while (apart := part[a] != part[b]).any():

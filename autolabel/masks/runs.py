@@ -19,10 +19,10 @@ def run_lengths_of(counts: Sequence[str]) -> tuple[Ints, Ints]:
     n_groups = np.diff(ends, prepend=-1)
     if n_groups.max() > 7:
         raise ValueError("counts hold a number of more than 32 bits")
-    numbers = np.add.reduceat((groups & 31) << 5 * within(n_groups), ends - n_groups + 1)
+    numbers = np.add.reduceat((groups & 31) << 5 * index_in_group(n_groups), ends - n_groups + 1)
     numbers -= np.where(groups[ends] & 16, 1 << 5 * n_groups, 0)  # two's complement
     n_numbers = np.diff(np.searchsorted(ends, mask_ends), prepend=0)
-    mask, nth = np.repeat(np.arange(len(counts)), n_numbers), within(n_numbers)
+    mask, nth = np.repeat(np.arange(len(counts)), n_numbers), index_in_group(n_numbers)
     for parity in (0, 1):  # from the third on, a number is the difference to the one two before it
         chosen = np.flatnonzero((nth > 0) & (nth % 2 == parity))
         first = np.arange(len(chosen)) - (nth[chosen] - 1) // 2  # of those chosen, in the same mask
@@ -31,7 +31,7 @@ def run_lengths_of(counts: Sequence[str]) -> tuple[Ints, Ints]:
     return numbers, mask
 
 
-def within(lengths: Ints) -> Ints:
+def index_in_group(lengths: Ints) -> Ints:
     """0, 1, 2, ... anew for each length."""
     n: Ints = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return n

@@ -11,11 +11,11 @@ from autolabel.output import run_record
 from autolabel.output.run_record import RunRecord
 from autolabel.plan import Plan
 from autolabel.storage import Storage, open_storage
-from autolabel.storage.uris import absolute, join
+from autolabel.storage.uris import join, resolve_uri
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledOutput:
+class JobOutput:
     """The output of a job; `plan` is sealed, its units may be done or not."""
 
     storage: Storage
@@ -35,10 +35,10 @@ class LabelledOutput:
         """
         root = self.plan.input_root
         name = image_uri.removeprefix(f"{root.rstrip('/')}/")
-        return name if ".." not in name.split("/") and absolute(name, root) == image_uri else image_uri
+        return name if ".." not in name.split("/") and resolve_uri(name, root) == image_uri else image_uri
 
 
-def finished_output(config: OutputConfig) -> LabelledOutput:
+def finished_output(config: OutputConfig) -> JobOutput:
     """The output at `config.uri`, of which every unit is done.
 
     Raises:
@@ -52,7 +52,7 @@ def finished_output(config: OutputConfig) -> LabelledOutput:
     return output
 
 
-def open_output(config: OutputConfig) -> LabelledOutput:
+def open_output(config: OutputConfig) -> JobOutput:
     """The output at `config.uri`.
 
     Raises:
@@ -66,4 +66,4 @@ def open_output(config: OutputConfig) -> LabelledOutput:
         plan = Plan(storage, config.uri)
     except FileNotFoundError as error:
         raise BadInput(f"output.uri: {config.uri} has no plan yet: its job was stopped early; run it again") from error
-    return LabelledOutput(storage=storage, uri=config.uri, record=record, plan=plan)
+    return JobOutput(storage=storage, uri=config.uri, record=record, plan=plan)

@@ -37,7 +37,7 @@ LOOK_EVERY_S = 1.0
 
 log = logging.getLogger("autolabel")
 
-given_back: set[str] = set()  # claims of this process that have ended, whatever could be written of it
+released_claims: set[str] = set()  # claims of this process that have ended, whatever could be written of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Lease:
     def end(self) -> None:
         self._ended.set()
         self._renewer.join()
-        given_back.add(self._run.claim_id)
+        released_claims.add(self._run.claim_id)
         try:
             if self._lost is None and last_run(self._storage, self._output_uri) is not None:
                 self._write(replace(self._run, ended_at=now()))
@@ -110,20 +110,20 @@ class Lease:
 
 
 @contextmanager
-def held(storage: Storage, output_uri: str) -> Iterator[Lease]:
+def acquired(storage: Storage, output_uri: str) -> Iterator[Lease]:
     """Hold the output for as long as the `with` block runs.
 
     Raises:
         Refused: another process holds it; the message says which, and since when.
     """
-    lease = Lease(storage, output_uri, claim(storage, output_uri))
+    lease = Lease(storage, output_uri, acquire(storage, output_uri))
     try:
         yield lease
     finally:
         lease.end()
 
 
-def claim(storage: Storage, output_uri: str) -> Run:
+def acquire(storage: Storage, output_uri: str) -> Run:
     """Create the next run's record, once the last one has ended or died."""
     while True:
         last = last_run(storage, output_uri)
@@ -140,7 +140,7 @@ def wait_for_end(storage: Storage, output_uri: str, run: Run) -> None:
     Raises:
         Refused: it is alive.
     """
-    if run.ended_at is not None or run.claim_id in given_back:
+    if run.ended_at is not None or run.claim_id in released_claims:
         return
     alive = is_alive(run)
     if alive is None:

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from autolabel.labels.columns import Found, Ints
+from autolabel.labels.columns import InstanceColumns, Ints
 from autolabel.masks.rle import LONGEST_RUN, Rle, from_runs, run_lengths
-from autolabel.masks.runs import run_lengths_of, within
+from autolabel.masks.runs import index_in_group, run_lengths_of
 
 Bools = npt.NDArray[np.bool_]
 
 
-def doubtful(found: Found, frame_hw: Ints) -> Bools:
+def suspect_masks(found: InstanceColumns, frame_hw: Ints) -> Bools:
     """(N,) False for each mask in which `mask_problems` would find none; in memory of the size of their counts.
 
     Args:
@@ -50,7 +50,7 @@ def extents(runs: Ints, mask: Ints, height: Ints) -> tuple[Ints, Ints, Ints]:
     n, height = len(height), height.clip(min=1)
     n_pixels, area = np.zeros(n, np.int64), np.zeros(n, np.int64)
     np.add.at(n_pixels, mask, runs)
-    nth = within(np.bincount(mask, minlength=n))
+    nth = index_in_group(np.bincount(mask, minlength=n))
     ends = np.cumsum(runs) - (np.cumsum(n_pixels) - n_pixels)[mask]
     ones = (nth % 2 == 1) & (runs > 0)
     of, first, last = mask[ones], (ends - runs)[ones], ends[ones] - 1
@@ -68,7 +68,7 @@ def extents(runs: Ints, mask: Ints, height: Ints) -> tuple[Ints, Ints, Ints]:
 
 def written_length(runs: Ints, mask: Ints, n: int) -> Ints:
     """(n,) how many characters pycocotools writes for each mask; -1 where it would write fewer runs."""
-    nth = within(np.bincount(mask, minlength=n))
+    nth = index_in_group(np.bincount(mask, minlength=n))
     numbers = runs.copy()
     numbers[3:] -= np.where(nth[3:] > 2, runs[1:-2], 0)
     n_groups = np.ones(len(numbers), np.int64)  # of 5 bits each; the highest one is the sign

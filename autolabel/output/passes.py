@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from autolabel.config import OutputConfig
-from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.job_output import JobOutput, open_output
 from autolabel.parallel import in_order, n_cores
 
 UNITS_WORTH_PROCESSES = 24  # fewer are done sooner than a process has started
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 def in_processes(
-    work: Callable[[LabelledOutput, Item], Result], items: Sequence[Item], output: LabelledOutput, config: OutputConfig
+    work: Callable[[JobOutput, Item], Result], items: Sequence[Item], output: JobOutput, config: OutputConfig
 ) -> Iterator[Result]:
     """`work(output, item)` of each item, which is a unit or says which, in order.
 
@@ -37,7 +37,7 @@ def in_processes(
         yield from in_order(pool, partial(_work_here, work), items, 4 * n)
 
 
-_opened: LabelledOutput | None = None  # in each process of a pool
+_opened: JobOutput | None = None  # in each process of a pool
 
 
 def _open_here(config: OutputConfig) -> None:
@@ -46,7 +46,7 @@ def _open_here(config: OutputConfig) -> None:
     _opened = open_output(config)
 
 
-def _work_here(work: Callable[[LabelledOutput, Any], Result], item: Any) -> Result:
+def _work_here(work: Callable[[JobOutput, Any], Result], item: Any) -> Result:
     assert _opened is not None
     return work(_opened, item)
 

@@ -10,7 +10,7 @@ from autolabel.images.decode import decode
 from autolabel.output.run_record import RunRecord
 
 
-def labelled_pixels(data: bytes, sha256: str | None, record: RunRecord) -> npt.NDArray[np.uint8]:
+def read_labelled_pixels(data: bytes, sha256: str | None, record: RunRecord) -> npt.NDArray[np.uint8]:
     """RGB (h, w, 3) in the frame of the labels.
 
     Raises:

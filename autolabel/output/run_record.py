@@ -119,7 +119,7 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
     except (orjson.JSONDecodeError, TypeError, KeyError) as error:
         raise BadInput(f"{uri} was not written by autolabel: {error}") from error
     if version != SCHEMA_VERSION:
-        raise BadInput(f"{uri} has schema version {shown(version)}, this is {SCHEMA_VERSION}")
+        raise BadInput(f"{uri} has schema version {json_value(version)}, this is {SCHEMA_VERSION}")
     if record.fingerprint != written:
         raise BadInput(f"{uri} was changed: its fingerprint is not that of its settings")
     check_ontology(record, uri)
@@ -153,7 +153,7 @@ def new_record(settings: dict[str, Any]) -> RunRecord:
     )
 
 
-def claim(storage: Storage, output_uri: str, settings: dict[str, Any]) -> RunRecord:
+def create_or_match(storage: Storage, output_uri: str, settings: dict[str, Any]) -> RunRecord:
     """Create run.json, or accept the one that is there if it asks for the same.
 
     Raises:
@@ -188,8 +188,8 @@ def differences(old: Any, new: Any, name: str) -> Iterator[tuple[str, str, str]]
             was, now = (values[index] if index < len(values) else None for values in (old, new))
             yield from differences(was, now, f"{name}[{index}]")
     elif old != new:
-        yield name, shown(old), shown(new)
+        yield name, json_value(old), json_value(new)
 
 
-def shown(value: Any) -> str:
+def json_value(value: Any) -> str:
     return "nothing" if value is None else orjson.dumps(value).decode()

@@ -17,7 +17,7 @@ from autolabel.labels.summary import Summary
 from autolabel.labels.types import Status
 from autolabel.labels.units import done_units_at, read_summary
 from autolabel.output import lease
-from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.lease import Run
 from autolabel.parallel import IO_THREADS, in_threads
 
@@ -34,8 +34,8 @@ class JobStatus:
     n_units: int
     n_done_images: int
     n_done_units: int
-    looked_at: Summary  # of `n_units_looked_at`
-    n_units_looked_at: int
+    sampled: Summary  # of `n_units_sampled`
+    n_units_sampled: int
     last_unit_at: float | None
     images_per_s: float | None  # None while fewer than two units have ended
     run: Run | None  # the last one
@@ -60,11 +60,11 @@ class JobStatus:
         return line
 
     def result_line(self) -> str:
-        counts = self.looked_at
+        counts = self.sampled
         if not counts.n_images:
             return "nothing is labelled yet"
         shares = ", ".join(f"{counts.images[status] / counts.n_images:.2%} {status}" for status in Status)
-        seen = "all units" if self.n_units_looked_at == self.n_done_units else f"{self.n_units_looked_at} of the units"
+        seen = "all units" if self.n_units_sampled == self.n_done_units else f"{self.n_units_sampled} of the units"
         codes = "".join(f"; {code}: {n}" for code, n in counts.rejected_by.most_common())
         per_image = counts.n_instances / counts.n_images
         return f"{shares}; {per_image:.2f} instances an image ({seen} looked at){codes}"
@@ -106,10 +106,10 @@ def status(config: StatusConfig) -> JobStatus:
         output_uri=output.uri,
         n_images=output.plan.n_images,
         n_units=output.plan.n_units,
-        n_done_images=sum(map(output.plan.images_in, done)),
+        n_done_images=sum(map(output.plan.n_images_of, done)),
         n_done_units=len(done),
-        looked_at=summed(output, sample),
-        n_units_looked_at=len(sample),
+        sampled=summed(output, sample),
+        n_units_sampled=len(sample),
         last_unit_at=times[-1][0] if times else None,
         images_per_s=rate(output, times[-RECENT_UNITS:]),
         run=last,
@@ -119,18 +119,18 @@ def status(config: StatusConfig) -> JobStatus:
     )
 
 
-def summed(output: LabelledOutput, units: Sequence[int]) -> Summary:
+def summed(output: JobOutput, units: Sequence[int]) -> Summary:
     summary = Summary()
     for one in in_threads(partial(read_summary, output.storage, output.uri), units, IO_THREADS):
         summary.add(one)
     return summary
 
 
-def rate(output: LabelledOutput, ended: Sequence[tuple[float, int]]) -> float | None:
+def rate(output: JobOutput, ended: Sequence[tuple[float, int]]) -> float | None:
     """Images a second of units that ended one after the other, from the end of the first to that of the last."""
     if len(ended) < 2 or ended[-1][0] <= ended[0][0]:
         return None
-    return sum(output.plan.images_in(unit) for _, unit in ended[1:]) / (ended[-1][0] - ended[0][0])
+    return sum(output.plan.n_images_of(unit) for _, unit in ended[1:]) / (ended[-1][0] - ended[0][0])
 
 
 def ago(seconds: float) -> str:

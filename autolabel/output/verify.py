@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from autolabel.config import VerifyConfig
 from autolabel.errors import BadInput, RejectCode
-from autolabel.labels.columns import found, numbers, whole
+from autolabel.labels.columns import as_array, as_int64, instance_columns
 from autolabel.labels.summary import Summary
 from autolabel.labels.types import Status
 from autolabel.labels.units import LABELS_FOLDER, done_units, read_unit, stated_summary, unit_uri
-from autolabel.output.job_output import LabelledOutput, open_output
-from autolabel.output.mask_checks import doubtful, mask_problems
+from autolabel.output.job_output import JobOutput, open_output
+from autolabel.output.mask_checks import mask_problems, suspect_masks
 from autolabel.output.passes import in_processes, over_units
 from autolabel.output.run_record import RunRecord
 
@@ -85,10 +85,10 @@ def verify(config: VerifyConfig) -> Verdict:
     return verdict
 
 
-def check_unit(output: LabelledOutput, unit_and_done: tuple[int, bool]) -> Verdict:
+def check_unit(output: JobOutput, unit_and_done: tuple[int, bool]) -> Verdict:
     """A unit's rows of the plan, and its file, if it is done."""
     unit, done = unit_and_done
-    planned = output.plan.unit(unit)
+    planned = output.plan.images_of(unit)
     verdict = Verdict(n_images=len(planned))
     for image_id, image in enumerate(planned, start=1 + unit * output.plan.unit_size):
         if (image.image_id, image.unit) != (image_id, unit):
@@ -98,7 +98,7 @@ def check_unit(output: LabelledOutput, unit_and_done: tuple[int, bool]) -> Verdi
     return verdict
 
 
-def check_file(output: LabelledOutput, unit: int, expected: dict[int, str], verdict: Verdict) -> None:
+def check_file(output: JobOutput, unit: int, expected: dict[int, str], verdict: Verdict) -> None:
     """A unit's file against the run and the images that the plan has for it."""
     record = output.record
     place = f"{LABELS_FOLDER}/{unit:08d}.parquet"
@@ -120,7 +120,7 @@ def check_file(output: LabelledOutput, unit: int, expected: dict[int, str], verd
         verdict.add(str(error))
     seen: Counter[int] = Counter(row["image_id"] for row in rows)
     verdict.n_duplicated += sum(n - 1 for n in seen.values())
-    for row, *doubted in zip(rows, *(doubtful_in(table, name, unit) for name in STORED), strict=True):
+    for row, *suspect in zip(rows, *(suspect_rows(table, name, unit) for name in STORED), strict=True):
         image_id = row["image_id"]
         if image_id not in expected:
             verdict.add(f"{place}: image {image_id} is not of this unit")
@@ -130,7 +130,7 @@ def check_file(output: LabelledOutput, unit: int, expected: dict[int, str], verd
         verdict.statuses[row["status"]] += 1
         if row["uri"] != expected[image_id]:
             verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {expected[image_id]!r}")
-        for problem in row_problems(row, record, *doubted):
+        for problem in row_problems(row, record, *suspect):
             verdict.add(f"{place}: image {image_id}: {problem}")
     if without := set(expected) - {row["image_id"] for row in rows}:
         verdict.add(f"{place}: {len(without)} images of its unit have no row")
@@ -147,23 +147,23 @@ def summary_of(rows: Sequence[dict[str, Any]]) -> Summary:
     )
 
 
-def doubtful_in(table: pa.Table, name: str, unit: int) -> list[list[bool]]:
+def suspect_rows(table: pa.Table, name: str, unit: int) -> list[list[bool]]:
     """For each row, which of the masks in this column of lists may be wrong."""
-    column = whole(table[name])
+    column = as_array(table[name])
     try:
-        stored = found(column, unit)
+        stored = instance_columns(column, unit)
     except BadInput:  # a box or a size has too few numbers
         return [[True] * n for n in column.value_lengths().to_pylist()]
-    frame_hw = np.stack([numbers(whole(table[side]).fill_null(0)) for side in ("height", "width")], axis=1)
-    doubted = doubtful(stored, frame_hw[stored.row])
-    starts = stored.rows(len(table)).tolist()
-    return [doubted[start:end].tolist() for start, end in pairwise(starts)]
+    frame_hw = np.stack([as_int64(as_array(table[side]).fill_null(0)) for side in ("height", "width")], axis=1)
+    suspect = suspect_masks(stored, frame_hw[stored.row])
+    starts = stored.row_offsets(len(table)).tolist()
+    return [suspect[start:end].tolist() for start, end in pairwise(starts)]
 
 
 def row_problems(
-    row: dict[str, Any], record: RunRecord, instances_doubted: list[bool], candidates_doubted: list[bool]
+    row: dict[str, Any], record: RunRecord, instances_suspect: list[bool], candidates_suspect: list[bool]
 ) -> Iterator[str]:
-    """What contradicts itself in one row; masks are looked at where they are doubted."""
+    """What contradicts itself in one row; masks are looked at where they are suspect."""
     status, instances = row["status"], row["instances"]
     if status == Status.REJECTED:
         if row["reject_code"] not in set(RejectCode) or not row["reject_detail"]:
@@ -176,19 +176,19 @@ def row_problems(
     if not (row["width"] and row["height"] and row["sha256"] and row["orientation"]):
         yield "labelled without its size, orientation or sha256"
         return
-    found = Counter((instance["category_id"], instance["phrase"]) for instance in instances)
+    instance_columns = Counter((instance["category_id"], instance["phrase"]) for instance in instances)
     told = {(p["category_id"], p["phrase"]): p["n_instances"] for p in row["prompts"]}
-    if {key: n for key, n in told.items() if n} != dict(found):
+    if {key: n for key, n in told.items() if n} != dict(instance_columns):
         yield f"prompts tell of {sum(told.values())} instances, there are {len(instances)}"
     size_hw = (row["height"], row["width"])
     for kind, stored, doubts, limits in (
-        ("instance", instances, instances_doubted, record.rules.threshold_of),
-        ("candidate", row["candidates"], candidates_doubted, record.keep_threshold_of),
+        ("instance", instances, instances_suspect, record.rules.threshold_of),
+        ("candidate", row["candidates"], candidates_suspect, record.keep_threshold_of),
     ):
-        for index, (instance, doubted) in enumerate(zip(stored, doubts, strict=True)):
+        for index, (instance, suspect) in enumerate(zip(stored, doubts, strict=True)):
             for problem in instance_problems(instance, limits):
                 yield f"{kind} {index}: {problem}"
-            for problem in mask_problems(instance, size_hw) if doubted else ():
+            for problem in mask_problems(instance, size_hw) if suspect else ():
                 yield f"{kind} {index}: {problem}"
 
 

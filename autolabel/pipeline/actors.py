@@ -8,9 +8,8 @@ two units in hand each (measured against fetch tasks ahead of the actors: see jo
 import logging
 import pickle
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
-from functools import partial
-from typing import Any, cast
+from contextlib import closing
+from typing import cast
 
 import pyarrow as pa
 import ray
@@ -20,15 +19,17 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from autolabel.errors import AutolabelError, JobFailed, StorageError
 from autolabel.pipeline.cluster import actor_pool
-from autolabel.pipeline.heartbeat import ANSWER_S, Paced, Tally
+from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.messages import LabelJob, UnitReport
 from autolabel.pipeline.metrics import Metrics
-from autolabel.pipeline.unit import Labeler
+from autolabel.pipeline.unit import UnitLabeler
 from autolabel.sam3.engine import Engine
 from autolabel.segmentation.model import load_engine
 
 NEVER = -1.0  # the share of an actor pool that is at work
-LIVES = 5  # attempts at a unit that may end their process: machines are taken away, but not five times from one unit
+MAX_ATTEMPTS = (
+    5  # attempts at a unit that may end their process: machines are taken away, but not five times from one unit
+)
 
 log = logging.getLogger("autolabel")
 
@@ -45,14 +46,13 @@ def load_job_engine(job: LabelJob) -> Engine:
 class UnitActor:
     """An actor of the pool. What goes wrong inside is its answer, not its death: Ray would restart it for ever."""
 
-    def __init__(self, job: LabelJob, tally: Any, load: Callable[[LabelJob], Engine]) -> None:
-        self._tally = tally
-        with suppress(RayError):  # the node of the tally may be gone
-            ray.get(tally.join.remote(ray.get_runtime_context().current_actor), timeout=ANSWER_S)
+    def __init__(self, job: LabelJob, heartbeat: Heartbeat, load: Callable[[LabelJob], Engine]) -> None:
+        self._heartbeat = heartbeat
+        heartbeat.join()
         self._metrics = Metrics()
-        self._labeler: Labeler | AutolabelError
+        self._labeler: UnitLabeler | AutolabelError
         try:
-            self._labeler = Labeler(job, load(job))
+            self._labeler = UnitLabeler(job, load(job))
         except AutolabelError as error:
             self._labeler = error
         except OSError as error:
@@ -66,31 +66,23 @@ class UnitActor:
         if isinstance(self._labeler, AutolabelError):
             return self._labeler
         try:
-            n_died = self._n_died(unit)
-            if n_died >= LIVES:
-                raise JobFailed(f"unit {unit}: the process at work on it has died {n_died} times")
-            looked_at = Paced(partial(self._tally.add.remote, unit))
-            with self._metrics.in_hand(unit):
-                report = self._labeler.label_unit(unit, looked_at=looked_at, careful=n_died > 0)
+            with self._heartbeat.attempt(unit) as attempt, self._metrics.in_hand(unit):
+                n_crashed = attempt.n_crashed_before
+                if n_crashed >= MAX_ATTEMPTS:
+                    raise JobFailed(f"unit {unit}: the process at work on it has died {n_crashed} times")
+                report = self._labeler.label_unit(
+                    unit, on_segmented=attempt.on_segmented, isolate_decoding=n_crashed > 0
+                )
             self._metrics.add(report)
             return report
         except AutolabelError as error:
             return error
         except OSError as error:
             return StorageError(f"unit {unit}: {error}")
-        finally:
-            self._tally.end.remote(unit)
-
-    def _n_died(self, unit: int) -> int:
-        """Attempts at the unit that ended their process; none that are known of where the tally's own node is gone."""
-        try:
-            return cast(int, ray.get(self._tally.begin.remote(unit), timeout=ANSWER_S))
-        except RayError:
-            return 0
 
 
 def label_units(
-    job: LabelJob, units: Sequence[int], tally: Tally, *, load: Callable[[LabelJob], Engine] = load_job_engine
+    job: LabelJob, units: Sequence[int], heartbeat: Heartbeat, *, load: Callable[[LabelJob], Engine] = load_job_engine
 ) -> Generator[UnitReport, None, None]:
     """Label units on the connected cluster; a report each, in the order they are done.
 
@@ -110,7 +102,7 @@ def label_units(
     todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
     answers = todo.repartition(target_num_rows_per_block=1).map_batches(
         UnitActor,
-        fn_constructor_args=(job, tally.actor, load),
+        fn_constructor_args=(job, heartbeat, load),
         batch_size=1,
         batch_format="pyarrow",
         **pool,
@@ -129,4 +121,4 @@ def label_units(
     except RayError as error:
         raise JobFailed(f"{type(error).__name__}: {error}") from error
     finally:
-        tally.end_actors()
+        heartbeat.end_actors()

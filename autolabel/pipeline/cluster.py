@@ -19,7 +19,7 @@ log = logging.getLogger("autolabel")
 
 
 @contextmanager
-def connected(cluster: ClusterConfig) -> Iterator[None]:
+def ray_connection(cluster: ClusterConfig) -> Iterator[None]:
     """Join the cluster that `address`, RAY_ADDRESS or `ray start` names, or start one on this machine.
 
     A Ray that the caller has connected to is used, and left connected.
@@ -60,7 +60,7 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
         largest = max(node.get("CPU", 0.0) for node in nodes)  # an actor lives on one node
         cpus = max(0.0, min(1.0 if gpus else largest, (n_cpus - 1) / most))
         cpus = cpus if cpus < 1 else float(int(cpus))
-    fit = sum(fitting(node, gpus=gpus, cpus=cpus, most=most) for node in nodes)
+    fit = sum(n_actors_fitting(node, gpus=gpus, cpus=cpus, most=most) for node in nodes)
     if fit < cluster.min_actors:
         need = f"{cluster.min_actors} actors of {gpus:g} GPUs and {cpus:g} CPUs"
         log.info("waiting up to %g s for %s; %d fit now", cluster.start_timeout_s, need, fit)
@@ -78,7 +78,7 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
     }
 
 
-def fitting(node: dict[str, float], *, gpus: float, cpus: float, most: int) -> int:
+def n_actors_fitting(node: dict[str, float], *, gpus: float, cpus: float, most: int) -> int:
     """How many actors a node has room for, `most` at most."""
     rooms = [node.get(resource, 0.0) // each for resource, each in (("GPU", gpus), ("CPU", cpus)) if each]
     return int(min([most, *rooms]))

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from autolabel.labels.types import ImageLabels, Instance, PromptResult
 from autolabel.masks.rle import area, bbox_xywh
-from autolabel.pipeline.load import Frame, Rejection
+from autolabel.pipeline.load import ImageInfo, Rejection
 from autolabel.plan import PlannedImage
 from autolabel.prompts.concepts import Concept
 from autolabel.sam3.engine import PairResult
 from autolabel.sam3.masks import logits_to_rles
-from autolabel.selection import Rules, decide
+from autolabel.selection import Rules, apply_rules
 
 
-def finish(
-    image: PlannedImage, frame: Frame, results: Sequence[tuple[Concept, PairResult]], rules: Rules
+def labels_from_results(
+    image: PlannedImage, frame: ImageInfo, results: Sequence[tuple[Concept, PairResult]], rules: Rules
 ) -> ImageLabels:
     """The row of an image: masks at its own size, overlaps resolved, limits applied. Empty masks are nothing."""
     found = [
@@ -46,10 +46,10 @@ def finish(
             for concept, result in results
         ),
     )
-    return decide(image_labels, found, rules)
+    return apply_rules(image_labels, found, rules)
 
 
-def rejected(image: PlannedImage, rejection: Rejection) -> ImageLabels:
+def labels_of_rejected(image: PlannedImage, rejection: Rejection) -> ImageLabels:
     """The row of an image that will not be labelled."""
     return ImageLabels(
         image_id=image.image_id,

@@ -1,7 +1,11 @@
-"""What the units in hand are at, counted in an actor of its own.
+"""The heartbeat of a job: what the units in hand are at, how far they are, and whether anything still moves.
 
-Apart from the pipeline, because the actor imports this module and not torch: a tenth of the memory, and it is there
-before the first labelling actor.
+One small Ray actor keeps the counts. Labelling actors tell it when they begin a unit, how many of its images have left
+the model, and when they end it. The driver asks it for the images in hand (the progress bar), for the seconds since
+anything happened (the stall watch), and for the labelling actors that it must end. A unit that was begun and not ended
+by the time it is begun again has taken its process with it: so crashed attempts are counted, too.
+
+The actor imports this module and not torch: a tenth of the memory, and it is there before the first labelling actor.
 """
 
 import _thread
@@ -10,7 +14,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import ray
@@ -20,40 +25,75 @@ from autolabel.errors import JobFailed
 
 Answer = TypeVar("Answer")
 
-ANSWER_S = 10.0  # that a tally may take to answer an actor
+DRIVER_WAITS_S = 1.0  # for an answer; a progress bar is not worth more
+ACTOR_WAITS_S = 10.0
 TELL_EVERY_S = 1.0
 LOOK_EVERY_S = 10.0
 INTERRUPT_AGAIN_S = 20.0  # longer than an orderly end takes
 
 
-class Tally:
-    """What the units in hand are at, as their actors tell it."""
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One attempt at a unit. `on_segmented` is to be told of images as they leave the model."""
+
+    n_crashed_before: int  # attempts at the same unit that ended their process
+    on_segmented: Callable[[int], object]
+
+
+class Heartbeat:
+    """A handle on the counts, for the driver and, pickled, for its labelling actors.
+
+    No call raises where the actor of the counts is gone: nothing is known then, and labelling goes on.
+    """
 
     def __init__(self) -> None:
-        self.actor: Any = ray.remote(num_cpus=0)(_Counts).remote()
+        self._actor: Any = ray.remote(num_cpus=0)(HeartbeatActor).remote()
 
-    def images(self) -> int:
-        """That have left the model in units that are not done."""
-        return self._ask("n_images", 0)
+    # What the driver asks.
 
-    def standstill(self) -> tuple[float, list[int]]:
+    def n_images_in_hand(self) -> int:
+        """Images that have left the model in units that are not done."""
+        return self._ask("n_images_in_hand", unknown=0)
+
+    def since_progress(self) -> tuple[float, list[int]]:
         """Seconds since anything happened, and the units in hand."""
-        return self._ask("standstill", (0.0, []))
+        return self._ask("since_progress", unknown=(0.0, []))
 
     def end_actors(self) -> None:
-        """At once, whatever they are at: one that is stuck would never end by itself, one that dies begin again."""
-        actors: list[Any] = self._ask("actors", [], timeout_s=ANSWER_S)
+        """End the labelling actors at once, whatever they are at.
+
+        One that is stuck would never end by itself, one that dies would begin again.
+        """
+        actors: list[Any] = self._ask("actors", unknown=[], wait_s=ACTOR_WAITS_S)
         for actor in actors:
             ray.kill(actor)
 
-    def _ask(self, what: str, unknown: Answer, *, timeout_s: float = 1.0) -> Answer:
+    # What a labelling actor tells.
+
+    def join(self) -> None:
+        """Tell of the actor that calls this; it is there when this returns."""
+        with suppress(RayError):
+            actor = ray.get_runtime_context().current_actor
+            ray.get(self._actor.join.remote(actor), timeout=ACTOR_WAITS_S)
+
+    @contextmanager
+    def attempt(self, unit: int) -> Iterator[Attempt]:
+        """The block is at work on a unit; ended in whatever way but by the death of its process, it is no crash."""
         try:
-            return cast(Answer, ray.get(getattr(self.actor, what).remote(), timeout=timeout_s))
-        except RayError:  # a progress bar is not worth a job
+            n_crashed = self._ask("begin", unit, unknown=0, wait_s=ACTOR_WAITS_S)
+            on_segmented = Throttled(lambda n_images: self._actor.add.remote(unit, n_images))
+            yield Attempt(n_crashed_before=n_crashed, on_segmented=on_segmented)
+        finally:
+            self._actor.end.remote(unit)
+
+    def _ask(self, what: str, *arguments: object, unknown: Answer, wait_s: float = DRIVER_WAITS_S) -> Answer:
+        try:
+            return cast(Answer, ray.get(getattr(self._actor, what).remote(*arguments), timeout=wait_s))
+        except RayError:
             return unknown
 
 
-class Paced:
+class Throttled:
     """Passes counts on, added up, at most every `TELL_EVERY_S`: a call for each batch is a cost to both its ends."""
 
     def __init__(self, tell: Callable[[int], object]) -> None:
@@ -68,10 +108,12 @@ class Paced:
             self._untold, self._told_at = 0, time.monotonic()
 
 
-class _Counts:
+class HeartbeatActor:
+    """The counts themselves. Every call is short, and none waits for another."""
+
     def __init__(self) -> None:
-        self._of_unit: Counter[int] = Counter()
-        self._begun: Counter[int] = Counter()
+        self._n_segmented: Counter[int] = Counter()  # images by unit in hand
+        self._n_begun: Counter[int] = Counter()  # attempts by unit since it last ended
         self._actors: list[Any] = []
         self._moved_at = math.inf  # until an actor is there: for that there is a time limit of its own
 
@@ -84,30 +126,30 @@ class _Counts:
         return self._actors
 
     def begin(self, unit: int) -> int:
-        """How many attempts at the unit began and did not end: their process died."""
+        """Return how many attempts at the unit began and did not end: their process died."""
         self._moved_at = time.monotonic()
-        self._begun[unit] += 1
-        self._of_unit.pop(unit, None)
-        return self._begun[unit] - 1
+        self._n_begun[unit] += 1
+        self._n_segmented.pop(unit, None)
+        return self._n_begun[unit] - 1
 
     def add(self, unit: int, n_images: int) -> None:
         self._moved_at = time.monotonic()
-        self._of_unit[unit] += n_images
+        self._n_segmented[unit] += n_images
 
     def end(self, unit: int) -> None:
         self._moved_at = time.monotonic()
-        self._of_unit.pop(unit, None)
-        self._begun.pop(unit, None)
+        self._n_segmented.pop(unit, None)
+        self._n_begun.pop(unit, None)
 
-    def n_images(self) -> int:
-        return self._of_unit.total()
+    def n_images_in_hand(self) -> int:
+        return self._n_segmented.total()
 
-    def standstill(self) -> tuple[float, list[int]]:
-        return time.monotonic() - self._moved_at, sorted(self._begun)
+    def since_progress(self) -> tuple[float, list[int]]:
+        return time.monotonic() - self._moved_at, sorted(self._n_begun)
 
 
 @contextmanager
-def watched(tally: Tally, timeout_s: float) -> Iterator[None]:
+def fail_on_stall(heartbeat: Heartbeat, timeout_s: float) -> Iterator[None]:
     """End the block if for `timeout_s` no image leaves a model and no unit begins or ends: something is stuck.
 
     Only in the main thread, which alone can be interrupted.
@@ -117,9 +159,9 @@ def watched(tally: Tally, timeout_s: float) -> Iterator[None]:
     """
     ended, stalled = threading.Event(), []
 
-    def look() -> None:
+    def watch() -> None:
         while not ended.wait(min(LOOK_EVERY_S, timeout_s / 4)):
-            seconds, units = tally.standstill()
+            seconds, units = heartbeat.since_progress()
             if seconds > timeout_s:
                 stalled.append(f"nothing has happened for {seconds:.0f} s; units in hand: {units or 'none'}")
                 _thread.interrupt_main()
@@ -128,7 +170,7 @@ def watched(tally: Tally, timeout_s: float) -> Iterator[None]:
                 return
 
     if threading.current_thread() is threading.main_thread():
-        threading.Thread(target=look, name="watch", daemon=True).start()
+        threading.Thread(target=watch, name="watch", daemon=True).start()
     try:
         yield
     except KeyboardInterrupt:

@@ -14,15 +14,15 @@ from autolabel.output import lease, run_record
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.pipeline import actors
 from autolabel.pipeline.actors import load_job_engine
-from autolabel.pipeline.cluster import connected
-from autolabel.pipeline.heartbeat import Tally, watched
+from autolabel.pipeline.cluster import ray_connection
+from autolabel.pipeline.heartbeat import Heartbeat, fail_on_stall
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.progress import Progress
 from autolabel.pipeline.request import check_weights, exemplars_sha256, read_request, with_full_checkpoint
 from autolabel.plan import Plan
 from autolabel.sam3.engine import Engine
 from autolabel.storage import Storage, check_output, open_storage
-from autolabel.storage.uris import full_uri, join
+from autolabel.storage.uris import absolute_uri, join
 
 log = logging.getLogger("autolabel")
 
@@ -37,7 +37,7 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
     """
     config = with_full_checkpoint(config)
     check_output(config.output.uri)
-    output_uri = full_uri(config.output.uri)
+    output_uri = absolute_uri(config.output.uri)
     output = open_storage(output_uri, config.output.storage_options)
 
     sealed = sealed_plan(output, output_uri)
@@ -48,19 +48,19 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
     settings = run_record.label_settings(
         config,
         concepts,
-        input_uri=full_uri(config.input.uri),
+        input_uri=absolute_uri(config.input.uri),
         weights=weights_sha256 or f"seed {config.model.seed}",
         exemplars_sha256=exemplars_sha256(config),
     )
     contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
-    record = run_record.claim(output, output_uri, settings)
+    record = run_record.create_or_match(output, output_uri, settings)
     job = LabelJob(
         config=config,
         output_uri=output_uri,
         record=record,
         checkpoint_sha256=weights_sha256,
     )
-    with lease.held(output, output_uri) as held:
+    with lease.acquired(output, output_uri) as held:
         if contents is not None:
             plan.seal(output, output_uri, contents)
         elif sealed and sealed.unit_size != config.output.unit_size:
@@ -94,16 +94,18 @@ def label_missing(
     """
     done = done_units(output, job.output_uri) & set(range(sealed.n_units))
     missing = set(range(sealed.n_units)) - done
-    n_done_before = sum(map(sealed.images_in, done))
+    n_done_before = sum(map(sealed.n_images_of, done))
     if done:
         log.info("%d of %d units are labelled already", len(done), sealed.n_units)
     summary = Summary()
     if missing:
-        with connected(job.config.cluster):
-            tally = Tally()
-            progress = Progress(n_images=sealed.n_images, n_done_before=n_done_before, in_hand=tally.images)
-            stall_watch = watched(tally, job.config.cluster.stall_timeout_s)
-            units = actors.label_units(job, sorted(missing), tally, load=load)
+        with ray_connection(job.config.cluster):
+            heartbeat = Heartbeat()
+            progress = Progress(
+                n_images=sealed.n_images, n_done_before=n_done_before, in_hand=heartbeat.n_images_in_hand
+            )
+            stall_watch = fail_on_stall(heartbeat, job.config.cluster.stall_timeout_s)
+            units = actors.label_units(job, sorted(missing), heartbeat, load=load)
             with progress, stall_watch, closing(units) as reports:
                 for report in reports:
                     held.check()

@@ -26,7 +26,7 @@ Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class ImageInfo:
     """What is known of an image once it is decoded, without its pixels; `size_hw` is of the declared frame."""
 
     size_hw: tuple[int, int]
@@ -35,11 +35,11 @@ class Frame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedImage:
+class ModelInput:
     """An image as the model takes it. `pixels` is uint8 (3, R, R)."""
 
     pixels: torch.Tensor
-    frame: Frame
+    frame: ImageInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Rejection:
     sha256: str | None
 
 
-def ahead(
+def prefetch(
     items: Sequence[Item],
     work: Callable[[Item], Loaded],
     *,
@@ -81,20 +81,22 @@ def ahead(
             future.cancel()
 
 
-def load(
+def load_image(
     image: PlannedImage, *, storage: Storage, decoders: Executor, config: LabelConfig, side_px: int
-) -> tuple[LoadedImage | Rejection, StageSeconds]:
+) -> tuple[ModelInput | Rejection, StageSeconds]:
     """Fetch, decode and resize one image, with what that took; what is wrong with the image becomes its rejection.
 
     Many callers may wait for the storage at once. A decoded photo weighs ten times its file, so decoding has threads of
     its own, no more than there are cores: what they hold, and what their heaps keep, is all there is of it.
     """
     sha256, fetch_s, decode_s = None, 0.0, 0.0
-    loaded: LoadedImage | Rejection
+    loaded: ModelInput | Rejection
     try:
-        data, fetch_s = timed(fetch, image, storage)
+        data, fetch_s = timed(fetch_image, image, storage)
         sha256 = hashlib.sha256(data).hexdigest()
-        loaded, decode_s = decoders.submit(timed, prepare, image, data, sha256, config=config, side_px=side_px).result()
+        loaded, decode_s = decoders.submit(
+            timed, decode_and_resize, image, data, sha256, config=config, side_px=side_px
+        ).result()
     except RejectedImage as error:
         loaded = Rejection(code=error.code, detail=error.detail, sha256=sha256)
     except MemoryError:
@@ -102,7 +104,9 @@ def load(
     return loaded, StageSeconds(fetch=fetch_s, decode=decode_s)
 
 
-def prepare(image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfig, side_px: int) -> LoadedImage:
+def decode_and_resize(
+    image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfig, side_px: int
+) -> ModelInput:
     """Decode and resize the bytes of an image.
 
     Raises:
@@ -113,11 +117,11 @@ def prepare(image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfi
     if image.size_hw not in (None, (height, width)):
         detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
         raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
-    frame = Frame(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
-    return LoadedImage(pixels=resize(decoded.rgb, side_px), frame=frame)
+    frame = ImageInfo(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
+    return ModelInput(pixels=resize(decoded.rgb, side_px), frame=frame)
 
 
-def fetch(image: PlannedImage, storage: Storage) -> bytes:
+def fetch_image(image: PlannedImage, storage: Storage) -> bytes:
     """The bytes that were listed.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from autolabel import plan
 from autolabel.config import SAME, OutputConfig, RefineConfig
 from autolabel.errors import BadInput
-from autolabel.labels.schema import image_labels
+from autolabel.labels.schema import labels_from_row
 from autolabel.labels.summary import Summary, closing_text
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import (
@@ -26,16 +26,16 @@ from autolabel.labels.units import (
     write_unit,
 )
 from autolabel.output import lease, run_record
-from autolabel.output.job_output import LabelledOutput, finished_output
+from autolabel.output.job_output import JobOutput, finished_output
 from autolabel.output.passes import in_processes, over_units
 from autolabel.output.run_record import RunRecord
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.plan import PLAN_NAME
 from autolabel.prompts.categories import prompt_entries, read_categories
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.selection import decide
+from autolabel.selection import apply_rules
 from autolabel.storage import check_output, open_storage
-from autolabel.storage.uris import full_uri, join
+from autolabel.storage.uris import absolute_uri, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +55,13 @@ def refine(config: RefineConfig) -> str:
     """
     source = finished_output(config.output)
     settings = refined_settings(source, config)
-    refined = OutputConfig(uri=full_uri(config.refined.uri), storage_options=config.refined.storage_options)
+    refined = OutputConfig(uri=absolute_uri(config.refined.uri), storage_options=config.refined.storage_options)
     check_output(refined.uri)
     storage = open_storage(refined.uri, refined.storage_options)
-    record = run_record.claim(storage, refined.uri, settings)
+    record = run_record.create_or_match(storage, refined.uri, settings)
     work = Refinement(refined=refined, record=record)
     summary = Summary()
-    with lease.held(storage, refined.uri) as held:
+    with lease.acquired(storage, refined.uri) as held:
         plan.seal(storage, refined.uri, source.storage.read(join(source.uri, PLAN_NAME)))
         done = done_units(storage, refined.uri)
         missing = [unit for unit in range(source.plan.n_units) if unit not in done]
@@ -73,7 +73,7 @@ def refine(config: RefineConfig) -> str:
     return f"{closing_text(summary, record.ontology)}\nlabels in {join(refined.uri, LABELS_FOLDER)}"
 
 
-def refined_settings(source: LabelledOutput, config: RefineConfig) -> dict[str, Any]:
+def refined_settings(source: JobOutput, config: RefineConfig) -> dict[str, Any]:
     """What the new set is asked for: the settings of `source`, but for what decides.
 
     Raises:
@@ -90,7 +90,7 @@ def refined_settings(source: LabelledOutput, config: RefineConfig) -> dict[str, 
         )
     }
     nms = {name: given["nms"][name] if value == SAME else value for name, value in asdict(config.nms).items()}
-    origin = {"uri": full_uri(source.uri), "fingerprint": source.record.fingerprint}
+    origin = {"uri": absolute_uri(source.uri), "fingerprint": source.record.fingerprint}
     categories = refined_categories(source.record.ontology, config)
     settings = {**given, **chosen, "nms": nms, "categories": categories.to_list(), "refined_from": origin}
     asked_for = run_record.new_record(settings).rules.threshold_of
@@ -132,7 +132,7 @@ def asked_of_model(category: Category) -> tuple[int, Sequence[str]]:
     return category.id, category.phrases
 
 
-def refine_unit(work: Refinement, source: LabelledOutput, unit: int) -> Summary:
+def refine_unit(work: Refinement, source: JobOutput, unit: int) -> Summary:
     """Create a unit's file; its counts.
 
     Raises:
@@ -140,7 +140,7 @@ def refine_unit(work: Refinement, source: LabelledOutput, unit: int) -> Summary:
     """
     table = read_unit(source.storage, source.uri, unit)
     try:
-        rows = [refined_row(image_labels(row), work.record) for row in table.to_pylist()]
+        rows = [refined_row(labels_from_row(row), work.record) for row in table.to_pylist()]
     except (LookupError, TypeError, ValueError) as error:
         place = unit_uri(source.uri, unit)
         raise BadInput(f"{place}: rows that contradict themselves, see autolabel verify: {error!r}") from error
@@ -156,4 +156,4 @@ def refined_row(image: ImageLabels, record: RunRecord) -> ImageLabels:
         (*image.instances, *image.candidates), key=lambda instance: place_of[instance.category_id, instance.phrase]
     )
     stored = [instance for instance in found if instance.score > record.keep_threshold_of[instance.category_id]]
-    return decide(image, stored, record.rules)
+    return apply_rules(image, stored, record.rules)

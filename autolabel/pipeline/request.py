@@ -20,7 +20,7 @@ from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
 from autolabel.storage import open_storage
-from autolabel.storage.uris import absolute, full_uri
+from autolabel.storage.uris import absolute_uri, resolve_uri
 
 log = logging.getLogger("autolabel")
 
@@ -29,7 +29,7 @@ def with_full_checkpoint(config: LabelConfig) -> LabelConfig:
     """A relative path means a file of the directory that the command runs in; actors run elsewhere."""
     if config.model.checkpoint is None:
         return config
-    return replace(config, model=replace(config.model, checkpoint=full_uri(config.model.checkpoint)))
+    return replace(config, model=replace(config.model, checkpoint=absolute_uri(config.model.checkpoint)))
 
 
 def read_request(
@@ -92,10 +92,10 @@ def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) ->
         uris = {image.uri for image in listing.images}
 
         def find_image(file_name: str) -> str | None:
-            uri = absolute(file_name, listing.root)
+            uri = resolve_uri(file_name, listing.root)
             return uri if uri in uris else None
 
-        uri = full_uri(config.exemplars.uri)
+        uri = absolute_uri(config.exemplars.uri)
         try:
             document = open_storage(uri, options).read(uri)
         except FileNotFoundError as error:
@@ -149,4 +149,4 @@ def exemplars_sha256(config: LabelConfig) -> str | None:
     uri = config.exemplars.uri or (config.input.uri if config.exemplars.column else None)
     if uri is None:
         return None
-    return hashlib.sha256(open_storage(uri, config.input.storage_options).read(full_uri(uri))).hexdigest()
+    return hashlib.sha256(open_storage(uri, config.input.storage_options).read(absolute_uri(uri))).hexdigest()

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 import torch
 
 from autolabel.errors import RejectCode
-from autolabel.images.isolation import Quarantine
+from autolabel.images.isolation import DecoderProcess
 from autolabel.labels.summary import Summary
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import file_metadata, read_summary, unit_uri, write_unit
-from autolabel.pipeline.finish import finish, rejected
-from autolabel.pipeline.load import LoadedImage, Rejection, ahead, load
+from autolabel.pipeline.finish import labels_from_results, labels_of_rejected
+from autolabel.pipeline.load import ModelInput, Rejection, load_image, prefetch
 from autolabel.pipeline.messages import LabelJob, UnitReport
 from autolabel.pipeline.timing import StageSeconds, timed
 from autolabel.plan import Plan, PlannedImage
@@ -34,7 +34,7 @@ from autolabel.storage import open_storage
 BATCHES_BEHIND = 4  # of which mask logits are kept until they are RLE
 UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
 
-Finishing = Future[tuple[ImageLabels, float]]  # a row, and the seconds that it took
+PendingLabels = Future[tuple[ImageLabels, float]]  # a row, and the seconds that it took
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Stopwatch:
     waited_s: float = 0.0
 
 
-class Labeler:
+class UnitLabeler:
     """Holds the model and its threads; `label_unit` may be called from several threads at once."""
 
     def __init__(self, job: LabelJob, engine: Engine) -> None:
@@ -60,24 +60,28 @@ class Labeler:
         self._decoding = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
         self._model = ThreadPoolExecutor(1, thread_name_prefix="model")  # one at a time, and always the same
         self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
-        self._unfinished = threading.Semaphore(BATCHES_BEHIND * config.batch.images)
+        self._backlog = threading.Semaphore(BATCHES_BEHIND * config.batch.images)
         self._metadata = file_metadata(job.record.fingerprint, job.record.ontology)
 
     def label_unit(
-        self, unit: int, *, looked_at: Callable[[int], object] = lambda n_images: None, careful: bool = False
+        self,
+        unit: int,
+        *,
+        on_segmented: Callable[[int], object] = lambda n_images: None,
+        isolate_decoding: bool = False,
     ) -> UnitReport:
         """Label the images of a unit and create its file; a unit whose file is there already is left alone.
 
-        `looked_at` is told of images as they leave the model. `careful` decodes in quarantine: an earlier attempt at
-        this unit ended its process.
+        `on_segmented` is told of images as they leave the model. `isolate_decoding` decodes in a process of its own: an
+        earlier attempt at this unit ended its process.
         """
         watch = Stopwatch()
         try:
             self._output.stat(unit_uri(self._job.output_uri, unit))
         except (FileNotFoundError, NotADirectoryError):
-            with Quarantine() if careful else nullcontext(self._decoding) as decoders:
-                rows = list(self._label(self._plan.unit(unit), watch, looked_at, decoders))
-            self._plan.check_there()
+            with DecoderProcess() if isolate_decoding else nullcontext(self._decoding) as decoders:
+                rows = list(self._label(self._plan.images_of(unit), watch, on_segmented, decoders))
+            self._plan.check_exists()
             _, write_s = timed(write_unit, self._output, self._job.output_uri, unit, rows, self._metadata)
             watch.stages += StageSeconds(write=write_s)
             summary = Summary.of(rows)
@@ -97,25 +101,25 @@ class Labeler:
         self,
         planned: Sequence[PlannedImage],
         watch: Stopwatch,
-        looked_at: Callable[[int], object],
+        on_segmented: Callable[[int], object],
         decoders: Executor,
     ) -> Iterator[ImageLabels]:
         """Rows in plan order."""
-        rows: dict[int, Finishing | ImageLabels] = {}
-        batch: list[tuple[PlannedImage, LoadedImage]] = []
+        rows: dict[int, PendingLabels | ImageLabels] = {}
+        batch: list[tuple[PlannedImage, ModelInput]] = []
         for image, loaded in self._loaded(planned, watch, decoders):
             if isinstance(loaded, Rejection):
-                rows[image.image_id] = rejected(image, loaded)
-                looked_at(1)
+                rows[image.image_id] = labels_of_rejected(image, loaded)
+                on_segmented(1)
                 continue
             batch.append((image, loaded))
             if len(batch) == self._job.config.batch.images:
                 rows.update(self._segment(batch, watch))
-                looked_at(len(batch))
+                on_segmented(len(batch))
                 batch = []
         if batch:
             rows.update(self._segment(batch, watch))
-            looked_at(len(batch))
+            on_segmented(len(batch))
         for image in planned:
             row = rows[image.image_id]
             if isinstance(row, Future):
@@ -125,13 +129,13 @@ class Labeler:
 
     def _loaded(
         self, planned: Sequence[PlannedImage], watch: Stopwatch, decoders: Executor
-    ) -> Iterator[tuple[PlannedImage, LoadedImage | Rejection]]:
+    ) -> Iterator[tuple[PlannedImage, ModelInput | Rejection]]:
         """The images in order, fetched and decoded ahead within the budget in bytes."""
         config = self._job.config
         side_px = self._architecture.resolution
-        ready = ahead(
+        ready = prefetch(
             planned,
-            lambda image: load(
+            lambda image: load_image(
                 image,
                 storage=open_storage(image.uri, config.input.storage_options),
                 decoders=decoders,
@@ -153,8 +157,8 @@ class Labeler:
             yield image, loaded
 
     def _segment(
-        self, batch: Sequence[tuple[PlannedImage, LoadedImage]], watch: Stopwatch
-    ) -> dict[int, Finishing | ImageLabels]:
+        self, batch: Sequence[tuple[PlannedImage, ModelInput]], watch: Stopwatch
+    ) -> dict[int, PendingLabels | ImageLabels]:
         """One pass of the model over a batch; its masks are finished by threads."""
         record = self._job.record
         asked = [
@@ -168,15 +172,15 @@ class Labeler:
         pixels = torch.stack([loaded.pixels for _, loaded in batch])
         found_in, segment_s = self._model.submit(timed, segment_batch, self._engine, pixels, pairs).result()
         watch.stages += StageSeconds(segment=segment_s)
-        rows: dict[int, Finishing | ImageLabels] = {}
+        rows: dict[int, PendingLabels | ImageLabels] = {}
         for (image, loaded), of_image, results in zip(batch, asked, found_in, strict=True):
             if results is None:
                 no_room = Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=loaded.frame.sha256)
-                rows[image.image_id] = rejected(image, no_room)
+                rows[image.image_id] = labels_of_rejected(image, no_room)
                 continue
-            self._unfinished.acquire()  # the model waits here when the threads behind it fall back
+            self._backlog.acquire()  # the model waits here when the threads behind it fall back
             found = list(zip(of_image, results, strict=True))
-            row = self._finishing.submit(timed, finish, image, loaded.frame, found, record.rules)
-            row.add_done_callback(lambda _: self._unfinished.release())
+            row = self._finishing.submit(timed, labels_from_results, image, loaded.frame, found, record.rules)
+            row.add_done_callback(lambda _: self._backlog.release())
             rows[image.image_id] = row
         return rows

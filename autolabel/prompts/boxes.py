@@ -7,7 +7,7 @@ is a problem.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autolabel.errors import shown
+from autolabel.errors import quoted_value
 
 BOX_FORMATS: dict[str, Callable[[float, float, float, float], tuple[float, float, float, float]]] = {
     "xywh": lambda x, y, w, h: (x, y, x + w, y + h),
@@ -26,16 +26,16 @@ def box_cxcywh(
     if bbox is None:
         raise ValueError("label without box: bbox is missing")
     if not isinstance(bbox, list | tuple) or len(bbox) != 4:
-        raise ValueError(f"box {shown(bbox)} is not a list of 4 numbers")
+        raise ValueError(f"box {quoted_value(bbox)} is not a list of 4 numbers")
     if not all(type(value) in (int, float) and abs(value) < 1e12 for value in bbox):  # NaN is below nothing
-        raise ValueError(f"box {shown(bbox)} is not of 4 finite numbers")
+        raise ValueError(f"box {quoted_value(bbox)} is not of 4 finite numbers")
     fault = _fault(bbox, box_format, normalized, size_hw)
     if fault:
         others = [name for name in BOX_FORMATS if name != box_format and not _fault(bbox, name, normalized, size_hw)]
         hint = f"; box_format: {' or '.join(others)}?" if others else ""
         if normalized != (max(bbox) <= 1) and not _fault(bbox, box_format, not normalized, size_hw or (2**31, 2**31)):
             hint = f"; normalized: {str(not normalized).lower()}?"
-        raise ValueError(f"box {shown(list(bbox))} as {box_format} {fault}{hint}")
+        raise ValueError(f"box {quoted_value(list(bbox))} as {box_format} {fault}{hint}")
     h, w = (1, 1) if normalized or not size_hw else size_hw
     x1, y1, x2, y2 = BOX_FORMATS[box_format](*bbox)
     x1, y1, x2, y2 = max(0, x1), max(0, y1), min(w, x2), min(h, y2)

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from autolabel.config import PromptsConfig
-from autolabel.errors import BadInput, did_you_mean, shown
+from autolabel.errors import BadInput, did_you_mean, quoted_value
 from autolabel.prompts.ontology import Category, Ontology, normalized, sameness
 from autolabel.storage import open_storage
-from autolabel.storage.uris import full_uri
+from autolabel.storage.uris import absolute_uri
 
 MAX_ID = 2**31 - 1  # ids are 32-bit integers in the label files
 
@@ -36,7 +36,7 @@ def parse_prompt_file(text: str, place: str) -> list[Any]:
             raise BadInput(problems)
         document, place = document.get("categories"), f"{place} categories"
     if not isinstance(document, list):
-        raise BadInput(f"{place}: expected a list of categories, not {shown(document)}")
+        raise BadInput(f"{place}: expected a list of categories, not {quoted_value(document)}")
     return document
 
 
@@ -76,7 +76,7 @@ class _EntryReader:
         if "name" not in fields:
             self.problems.append("name is missing")
         if name:
-            self.place += f" {shown(name)}"
+            self.place += f" {quoted_value(name)}"
         self.problems += [_unknown_field(field, _FIELDS) for field in fields if field not in _FIELDS]
         supercategory = fields.get("supercategory")
         self.category = Category(
@@ -93,11 +93,11 @@ class _EntryReader:
             self.problems.append(f"{field} is empty")
         elif not isinstance(value, str):
             advice = "" if isinstance(value, list | dict) else "; put it in quotes if it is meant as text"
-            self.problems.append(f"{field} is {_kind(value)}, {shown(value)}{advice}")
+            self.problems.append(f"{field} is {_kind(value)}, {quoted_value(value)}{advice}")
         elif not any(unicodedata.category(character)[0] not in "ZC" for character in value):
             self.problems.append(f"{field} is blank")
         elif any(unicodedata.category(character) in ("Cc", "Cs") for character in normalized(value)):
-            self.problems.append(f"{field} {shown(value)} has control characters")
+            self.problems.append(f"{field} {quoted_value(value)} has control characters")
         else:
             return normalized(value)
         return None
@@ -117,7 +117,7 @@ class _EntryReader:
             return None
         if type(value) is int and 1 <= value <= maximum:
             return value
-        self.problems.append(f"{field} is {shown(value)}, not an integer from 1 to {maximum}")
+        self.problems.append(f"{field} is {quoted_value(value)}, not an integer from 1 to {maximum}")
         return None
 
     def _threshold(self, value: Any) -> float | None:
@@ -125,7 +125,7 @@ class _EntryReader:
             return None
         if type(value) in (int, float) and not math.isnan(value) and 0 <= value < 1:
             return float(value)
-        self.problems.append(f"threshold is {shown(value)}, not a number of at least 0 and below 1")
+        self.problems.append(f"threshold is {quoted_value(value)}, not a number of at least 0 and below 1")
         return None
 
 
@@ -142,10 +142,10 @@ def _refuse_repeats(readers: Sequence[_EntryReader]) -> None:
         for field, value, given in reversed(claims):
             owner = first.setdefault((field, value), reader.place)
             if owner is not reader.place:
-                reader.problems.append(f"{field} {shown(given)} is already that of {owner}")
+                reader.problems.append(f"{field} {quoted_value(given)} is already that of {owner}")
         same = [sameness(phrase) for phrase in category.phrases]
         repeated = [phrase for index, phrase in enumerate(category.phrases) if same[index] in same[:index]]
-        reader.problems += [f"phrase {shown(phrase)} is given twice" for phrase in repeated]
+        reader.problems += [f"phrase {quoted_value(phrase)} is given twice" for phrase in repeated]
 
 
 def _refuse_long_phrases(
@@ -155,11 +155,11 @@ def _refuse_long_phrases(
     counts = count_tokens([phrase for _, phrase in pairs])
     for (reader, phrase), count in zip(pairs, counts, strict=True):
         if count > max_tokens:
-            reader.problems.append(f"phrase {shown(phrase)} has {count} tokens, the limit is {max_tokens}")
+            reader.problems.append(f"phrase {quoted_value(phrase)} has {count} tokens, the limit is {max_tokens}")
 
 
 def _unknown_field(field: Any, known: Collection[str]) -> str:
-    return f"unknown field {shown(field)}{did_you_mean(str(field), known)}"
+    return f"unknown field {quoted_value(field)}{did_you_mean(str(field), known)}"
 
 
 def _kind(value: Any) -> str:
@@ -217,7 +217,7 @@ def prompt_entries(prompts: PromptsConfig, storage_options: Mapping[str, Any]) -
     if place is None:
         return prompts.categories, "prompts"
     try:
-        text = open_storage(place, dict(storage_options)).read(full_uri(place)).decode()
+        text = open_storage(place, dict(storage_options)).read(absolute_uri(place)).decode()
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise BadInput(f"prompts.uri: {place}: {error}") from error
     return parse_prompt_file(text, place), place

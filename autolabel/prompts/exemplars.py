@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autolabel.config import ExemplarsConfig
-from autolabel.errors import BadInput, RejectedImage, did_you_mean, shown
+from autolabel.errors import BadInput, RejectedImage, did_you_mean, quoted_value
 from autolabel.prompts.boxes import box_cxcywh
 from autolabel.prompts.concepts import Exemplar, ImageExemplars
 from autolabel.prompts.ontology import Category, Ontology, normalized
@@ -44,7 +44,7 @@ def read_coco(
     for index, annotation in enumerate(coco.annotations):
         where = f"{place} annotations[{index}]"
         if not isinstance(annotation, Mapping):
-            coco.problems.append(f"{where}: expected an annotation, not {shown(annotation)}")
+            coco.problems.append(f"{where}: expected an annotation, not {quoted_value(annotation)}")
             continue
         frame = coco.frame(annotation.get("image_id"), where)
         category = coco.category(annotation.get("category_id"), where)
@@ -80,7 +80,7 @@ def read_cell(
     if cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip()):
         cell = []
     if not isinstance(cell, list | tuple):
-        raise BadInput(f"{place}: expected a list of exemplars, not {shown(cell)}")
+        raise BadInput(f"{place}: expected a list of exemplars, not {quoted_value(cell)}")
     problems: list[str] = []
     frame_hw = size_hw
     if cell and not size_hw and not config.normalized:
@@ -89,11 +89,13 @@ def read_cell(
     for index, entry in enumerate(cell):
         where = f"{place}[{index}]"
         if not isinstance(entry, Mapping):
-            problems.append(f"{where}: expected an exemplar with category and bbox, not {shown(entry)}")
+            problems.append(f"{where}: expected an exemplar with category and bbox, not {quoted_value(entry)}")
             continue
         fields = ("category", "bbox", "negative")
         unknown = [field for field in entry if field not in fields]
-        problems += [f"{where}: unknown field {shown(field)}{did_you_mean(str(field), fields)}" for field in unknown]
+        problems += [
+            f"{where}: unknown field {quoted_value(field)}{did_you_mean(str(field), fields)}" for field in unknown
+        ]
         category = _category(entry.get("category"), where, ontology, problems)
         if category:
             where += f" (category {category.name!r})"
@@ -116,7 +118,7 @@ def _read_exemplar(
     """The entry's exemplar, or none and its problems."""
     negative = entry.get("negative")
     if negative is not None and not isinstance(negative, bool):
-        problems.append(f"{where}: negative is {shown(negative)}, not true or false")
+        problems.append(f"{where}: negative is {quoted_value(negative)}, not true or false")
     if entry.get("iscrowd"):
         problems.append(f"{where}: a crowd (iscrowd) is not a box of one instance")
     try:
@@ -143,7 +145,7 @@ def _category(name: Any, where: str, ontology: Ontology, problems: list[str]) ->
     category = ontology.by_name.get(normalized(name)) if isinstance(name, str) else None
     if category is None:
         hint = did_you_mean(name, ontology.by_name) if isinstance(name, str) else ""
-        problems.append(f"{where}: unknown category {shown(name)}{hint}")
+        problems.append(f"{where}: unknown category {quoted_value(name)}{hint}")
     return category
 
 
@@ -183,7 +185,7 @@ class _CocoFile:
     ) -> None:
         content = _parsed(document, place)
         if not isinstance(content, dict):
-            raise BadInput(f"{place}: expected images, annotations and categories (COCO), not {shown(content)}")
+            raise BadInput(f"{place}: expected images, annotations and categories (COCO), not {quoted_value(content)}")
         tables = [content.get(name) for name in ("images", "annotations", "categories")]
         if not all(isinstance(table, list) for table in tables):
             raise BadInput(f"{place}: images, annotations and categories (COCO) must be lists")
@@ -202,9 +204,9 @@ class _CocoFile:
         for index, entry in enumerate(entries):
             row, key = f"{table}[{index}]", _key(entry.get("id") if isinstance(entry, Mapping) else None)
             if key is None:
-                self.problems.append(f"{self.place} {row}: an entry without a usable id: {shown(entry)}")
+                self.problems.append(f"{self.place} {row}: an entry without a usable id: {quoted_value(entry)}")
             elif key in rows:
-                self.problems.append(f"{self.place} {row}: id {shown(key)} is already that of {rows[key][0]}")
+                self.problems.append(f"{self.place} {row}: id {quoted_value(key)} is already that of {rows[key][0]}")
             else:
                 rows[key] = row, entry
         return rows
@@ -212,7 +214,7 @@ class _CocoFile:
     def category(self, category_id: Any, where: str) -> Category | None:
         key = _key(category_id)
         if key not in self._category_rows:
-            self.problems.append(f"{where}: category_id {shown(category_id)} is not among the categories")
+            self.problems.append(f"{where}: category_id {quoted_value(category_id)} is not among the categories")
             return None
         if key not in self._categories:
             row, entry = self._category_rows[key]
@@ -223,7 +225,7 @@ class _CocoFile:
     def frame(self, image_id: Any, where: str) -> _Frame | None:
         key = _key(image_id)
         if key not in self._image_rows:
-            self.problems.append(f"{where}: image_id {shown(image_id)} is not among the images")
+            self.problems.append(f"{where}: image_id {quoted_value(image_id)} is not among the images")
             return None
         if key not in self.frames:
             self.frames[key] = self._read_frame(*self._image_rows[key])
@@ -232,7 +234,7 @@ class _CocoFile:
     def _read_frame(self, row: str, entry: Mapping[str, Any]) -> _Frame | None:
         where, file_name = f"{self.place} {row}", entry.get("file_name")
         if not isinstance(file_name, str) or not file_name:
-            self.problems.append(f"{where}: file_name is {shown(file_name)}, not a file name")
+            self.problems.append(f"{where}: file_name is {quoted_value(file_name)}, not a file name")
             return None
         where += f" ({file_name!r})"
         uri = self.find_image(file_name)
@@ -248,7 +250,9 @@ class _CocoFile:
             unread = size_hw is None and not self.config.normalized
             return None if unread else _Frame(file_name=file_name, uri=uri, size_hw=size_hw)
         if type(h) is not int or type(w) is not int or not (1 <= h < 2**31 and 1 <= w < 2**31):
-            self.problems.append(f"{where}: width {shown(w)} and height {shown(h)} are not two positive integers")
+            self.problems.append(
+                f"{where}: width {quoted_value(w)} and height {quoted_value(h)} are not two positive integers"
+            )
             return None
         return _Frame(file_name=file_name, uri=uri, size_hw=(h, w))
 

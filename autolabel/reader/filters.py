@@ -12,7 +12,7 @@ from autolabel.reader.tables import leaves
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class Filter:
     """Which images, and which of their instances; None selects any."""
 
     statuses: frozenset[str] | None = None
@@ -23,11 +23,11 @@ class Selection:
     def of_instances(self) -> bool:
         return self.category_ids is not None or self.min_score is not None
 
-    def __and__(self, other: "Selection") -> "Selection":
+    def __and__(self, other: "Filter") -> "Filter":
         scores = [score for score in (self.min_score, other.min_score) if score is not None]
-        return Selection(
-            statuses=both(self.statuses, other.statuses),
-            category_ids=both(self.category_ids, other.category_ids),
+        return Filter(
+            statuses=intersect(self.statuses, other.statuses),
+            category_ids=intersect(self.category_ids, other.category_ids),
             min_score=max(scores, default=None),
         )
 
@@ -62,5 +62,5 @@ class Selection:
         return pa.ListArray.from_arrays(pa.array(n_kept_before[offsets], pa.int32()), cells.filter(pa.array(keep)))
 
 
-def both(a: frozenset[Any] | None, b: frozenset[Any] | None) -> frozenset[Any] | None:
+def intersect(a: frozenset[Any] | None, b: frozenset[Any] | None) -> frozenset[Any] | None:
     return b if a is None else a if b is None else a & b

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from autolabel.errors import BadInput, RejectedImage
-from autolabel.labels.schema import image_labels
+from autolabel.labels.schema import labels_from_row
 from autolabel.labels.types import ImageLabels, Instance, Status
 from autolabel.masks import rle
-from autolabel.output.pixels import labelled_pixels
+from autolabel.output.pixels import read_labelled_pixels
 from autolabel.output.run_record import RunRecord
 from autolabel.storage import Storage
 
@@ -40,7 +40,7 @@ class LabelledInstance(Instance):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ImageSource:
     """What an image needs from its output: how to reach and to decode its file, and what its categories are called."""
 
     record: RunRecord
@@ -53,7 +53,7 @@ class LabelledImage(ImageLabels):
 
     instances: tuple[LabelledInstance, ...]
     candidates: tuple[LabelledInstance, ...]
-    source: Source = field(compare=False)
+    source: ImageSource = field(compare=False)
 
     def image(self) -> Image.Image:
         """The picture as it was labelled, in the frame of its boxes and masks.
@@ -64,7 +64,7 @@ class LabelledImage(ImageLabels):
         """
         data = self.source.storage_of(self.uri).read(self.uri)
         try:
-            return Image.fromarray(labelled_pixels(data, self.sha256, self.source.record))
+            return Image.fromarray(read_labelled_pixels(data, self.sha256, self.source.record))
         except RejectedImage as error:
             raise BadInput(f"{self.uri}: {error}") from error
 
@@ -103,9 +103,9 @@ class LabelledImage(ImageLabels):
         return buffer.getvalue()
 
 
-def labelled_image(row: dict[str, Any], source: Source) -> LabelledImage:
+def labelled_image(row: dict[str, Any], source: ImageSource) -> LabelledImage:
     """A row of image_labels.SCHEMA that `read_unit` has checked."""
-    image = image_labels(row)
+    image = labels_from_row(row)
 
     def named(instances: Sequence[Instance]) -> tuple[LabelledInstance, ...]:
         by_id = source.record.ontology.by_id

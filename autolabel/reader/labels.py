@@ -18,11 +18,11 @@ from autolabel.labels.units import done_units, read_unit
 from autolabel.output.job_output import open_output
 from autolabel.output.run_record import RunRecord
 from autolabel.prompts.ontology import Category
-from autolabel.reader.filters import Selection
-from autolabel.reader.image import LabelledImage, Source, labelled_image
-from autolabel.reader.tables import IMAGES, INSTANCES, OF_AN_IMAGE, OF_AN_INSTANCE, flat, leaves, one_batch
+from autolabel.reader.filters import Filter
+from autolabel.reader.image import ImageSource, LabelledImage, labelled_image
+from autolabel.reader.tables import IMAGES, INSTANCES, OF_AN_IMAGE, OF_AN_INSTANCE, instances_table, leaves, one_batch
 from autolabel.storage import Storage, open_storage
-from autolabel.storage.uris import full_uri, scheme_of
+from autolabel.storage.uris import absolute_uri, scheme_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,15 +50,15 @@ class Labels:
         storage_options: dict[str, Any] | None = None,
         input_storage_options: dict[str, Any] | None = None,
     ) -> None:
-        self.uri = full_uri(uri)
+        self.uri = absolute_uri(uri)
         options = storage_options or {}
         self._output = open_output(OutputConfig(uri=self.uri, storage_options=options))
         if input_storage_options is None:
             storage_of = storage_by_scheme(lambda scheme: options if scheme == scheme_of(self.uri) else {})
         else:
             storage_of = storage_by_scheme(lambda scheme: input_storage_options)
-        self._source = Source(record=self.run, storage_of=storage_of)
-        self._selection = Selection()
+        self._source = ImageSource(record=self.run, storage_of=storage_of)
+        self._selection = Filter()
 
     @property
     def run(self) -> RunRecord:
@@ -80,13 +80,13 @@ class Labels:
         Raises:
             TypeError: of a selection, which is as long as what it finds.
         """
-        if self._selection != Selection():
+        if self._selection != Filter():
             raise TypeError("how much a filter lets through is not known before it is read: sum(1 for _ in labels)")
-        return sum(self._output.plan.images_in(unit) for unit in self._units())
+        return sum(self._output.plan.n_images_of(unit) for unit in self._units())
 
     def __repr__(self) -> str:
         names = ", ".join(category.name for category in self.categories)
-        chosen = "" if self._selection == Selection() else f", {self._selection}"
+        chosen = "" if self._selection == Filter() else f", {self._selection}"
         return f"<Labels {self.uri!r}: {self.n_planned} images planned, of {names}{chosen}>"
 
     def filter(
@@ -111,7 +111,7 @@ class Labels:
             problems.append(f"min_score {min_score} is not between 0 and 1")
         if problems:
             raise BadInput(problems)
-        chosen = Selection(
+        chosen = Filter(
             statuses=None if status is None else frozenset([status]),
             category_ids=None if category is None else frozenset(by_name[name].id for name in names),
             min_score=min_score,
@@ -163,7 +163,9 @@ class Labels:
 
     def _flat(self, name: str) -> pa.RecordBatchReader:
         tables = self._tables(["image_id", "uri", *leaves(name, OF_AN_INSTANCE)])
-        return pa.RecordBatchReader.from_batches(INSTANCES, (flat(table, name, self.categories) for table in tables))
+        return pa.RecordBatchReader.from_batches(
+            INSTANCES, (instances_table(table, name, self.categories) for table in tables)
+        )
 
     def _units(self) -> list[int]:
         """Those that are done by now, in order."""

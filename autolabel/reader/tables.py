@@ -35,7 +35,7 @@ INSTANCES = pa.schema(
 )
 
 
-def flat(table: pa.Table, name: str, categories: Sequence[Category]) -> pa.RecordBatch:
+def instances_table(table: pa.Table, name: str, categories: Sequence[Category]) -> pa.RecordBatch:
     """The instances in the column `name`, a row of INSTANCES each."""
     lists = table[name].combine_chunks()
     cells, of_row = lists.flatten(), pc.list_parent_indices(lists)

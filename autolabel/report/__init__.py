@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from autolabel.config import ReportConfig
 from autolabel.errors import BadInput
 from autolabel.labels.units import done_units_at
-from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.status import RECENT_UNITS, rate
 from autolabel.report import gallery, page
 from autolabel.report.evaluation import read_evaluation
@@ -59,7 +59,7 @@ def report(config: ReportConfig) -> str:
     )
 
 
-def pace(output: LabelledOutput, created_at: Mapping[int, float | None]) -> float | None:
+def pace(output: JobOutput, created_at: Mapping[int, float | None]) -> float | None:
     """Images a second of the last units, as `autolabel status` has it; None if the storage tells no times."""
     times = sorted((at, unit) for unit, at in created_at.items() if at is not None)
     return rate(output, times[-RECENT_UNITS:])

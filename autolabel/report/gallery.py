@@ -17,8 +17,8 @@ from autolabel.labels.types import Status
 from autolabel.labels.units import read_unit
 from autolabel.masks.drawing import DrawnInstance, color_of, draw
 from autolabel.masks.rle import Rle
-from autolabel.output.job_output import LabelledOutput
-from autolabel.output.pixels import labelled_pixels
+from autolabel.output.job_output import JobOutput
+from autolabel.output.pixels import read_labelled_pixels
 from autolabel.review.queue import REASONS, ReviewQueue
 from autolabel.storage import Storage, open_storage
 
@@ -33,7 +33,7 @@ COLUMNS = ("image_id", "uri", "width", "height", "sha256", "status", "reject_cod
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class ListedInstance:
     """An instance in the page's list; `category` is its place in the ontology, the box in pixels of the image."""
 
     category: int
@@ -62,12 +62,12 @@ class Card:
     picture: str | None  # relative to the page
     problem: str | None
     n_instances: int
-    instances: tuple[Listed, ...]
+    instances: tuple[ListedInstance, ...]
     doubt: Doubt | None  # None where it was rejected
 
 
 def cards(
-    output: LabelledOutput,
+    output: JobOutput,
     queue: ReviewQueue,
     image_ids: Sequence[int],
     *,
@@ -132,7 +132,7 @@ def doubts_of(queue: ReviewQueue, image_ids: Sequence[int]) -> dict[int, Doubt]:
     }
 
 
-def read_again(row: dict[str, Any], output: LabelledOutput, storage: Storage) -> npt.NDArray[np.uint8]:
+def read_again(row: dict[str, Any], output: JobOutput, storage: Storage) -> npt.NDArray[np.uint8]:
     """The pixels (h, w, 3) that were labelled, in the frame of the labels.
 
     Raises:
@@ -144,7 +144,7 @@ def read_again(row: dict[str, Any], output: LabelledOutput, storage: Storage) ->
         raise RejectedImage(RejectCode.MISSING, "no longer there") from error
     except PermissionError as error:
         raise RejectedImage(RejectCode.FORBIDDEN, str(error)) from error
-    rgb = labelled_pixels(data, row["sha256"], output.record)
+    rgb = read_labelled_pixels(data, row["sha256"], output.record)
     if rgb.shape[:2] != (row["height"], row["width"]):
         raise RejectedImage(RejectCode.SIZE_MISMATCH, f"{rgb.shape[1]} x {rgb.shape[0]} pixels, labelled with others")
     return rgb
@@ -162,8 +162,8 @@ def drawn(instances: Sequence[dict[str, Any]], places: Mapping[int, int]) -> lis
     ]
 
 
-def listed(instance: dict[str, Any], places: Mapping[int, int]) -> Listed:
-    return Listed(
+def listed(instance: dict[str, Any], places: Mapping[int, int]) -> ListedInstance:
+    return ListedInstance(
         category=places[instance["category_id"]],
         score=instance["score"],
         area_px=instance["area"],

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from autolabel.labels.types import Status
 from autolabel.masks.drawing import color_of
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.report.evaluation import Evaluation
 from autolabel.report.gallery import Card
 from autolabel.report.runtimes import Work
@@ -34,7 +34,7 @@ REASONS = {
 
 
 def render(
-    output: LabelledOutput,
+    output: JobOutput,
     statistics: Statistics,
     cards: Sequence[Card],
     *,
@@ -76,7 +76,7 @@ def render(
     )
 
 
-def category_rows(output: LabelledOutput, statistics: Statistics) -> list[dict[str, Any]]:
+def category_rows(output: JobOutput, statistics: Statistics) -> list[dict[str, Any]]:
     """A row of the table for each category, in the ontology's order."""
     rules = output.record.rules
     return [

@@ -11,7 +11,7 @@ from itertools import chain, islice, zip_longest
 import numpy as np
 import numpy.typing as npt
 
-from autolabel.labels.columns import Ints, UnitColumns, places_of
+from autolabel.labels.columns import Ints, UnitColumns, index_of
 from autolabel.labels.types import Status
 from autolabel.output.run_record import RunRecord
 
@@ -37,7 +37,7 @@ def strata_of(unit: UnitColumns, record: RunRecord) -> Strata:
     """Every image of a unit in each of its strata."""
     ids = [category.id for category in record.ontology.categories]
     empty, rejected, every = extra(len(ids))
-    pairs = np.stack([unit.instances.row, places_of(ids, unit.instances.category_id)], axis=1)
+    pairs = np.stack([unit.instances.row, index_of(ids, unit.instances.category_id)], axis=1)
     row, place = np.unique(pairs, axis=0).T
     others = {
         empty: np.flatnonzero(unit.status == Status.EMPTY),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from autolabel.errors import RejectCode
-from autolabel.labels.columns import Floats, Ints, UnitColumns, places_of
+from autolabel.labels.columns import Floats, Ints, UnitColumns, index_of
 from autolabel.labels.types import Status
 from autolabel.output.run_record import RunRecord
 
@@ -56,7 +56,7 @@ def statistics_of(unit: UnitColumns, record: RunRecord) -> Statistics:
     """The counts of a unit."""
     ids = [category.id for category in record.ontology.categories]
     labels, n = unit.instances, len(ids)
-    place = places_of(ids, labels.category_id)
+    place = index_of(ids, labels.category_id)
     per_image = np.bincount(labels.row * n + place, minlength=len(unit) * n).reshape(-1, n)
     looked_at = unit.status != Status.REJECTED
     total = per_image.sum(axis=1)[looked_at]
@@ -69,7 +69,7 @@ def statistics_of(unit: UnitColumns, record: RunRecord) -> Statistics:
         instances=per_image.sum(axis=0),
         score_sum=np.bincount(place, labels.score, n).astype(np.float64),
         scores=histograms(place, labels.score, SCORE_EDGES, n),
-        candidate_scores=histograms(places_of(ids, unit.candidates.category_id), unit.candidates.score, SCORE_EDGES, n),
+        candidate_scores=histograms(index_of(ids, unit.candidates.category_id), unit.candidates.score, SCORE_EDGES, n),
         areas=histograms(place, share, AREA_EDGES, n),
         counts=histograms(place_with, per_image[row_with, place_with], np.append(COUNT_EDGES, np.inf), n),
         counts_of_all=np.append(

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput
 from autolabel.labels.units import read_columns, unit_uri
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.output.passes import in_processes, over_units
 from autolabel.report.sample import Sampler, Strata, strata_of
 from autolabel.report.statistics import Statistics, statistics_of
-from autolabel.review.queue import Doubted, ReviewQueue, doubted
+from autolabel.review.queue import ReviewQueue, ReviewScores, review_scores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,11 +25,11 @@ class Survey:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UnitSurvey:
     statistics: Statistics
-    doubted: Doubted
+    review_scores: ReviewScores
     strata: Strata
 
 
-def survey_output(output: LabelledOutput, config: OutputConfig, units: Sequence[int], n_shown: int) -> Survey:
+def survey_output(output: JobOutput, config: OutputConfig, units: Sequence[int], n_shown: int) -> Survey:
     """Read the units; memory holds their statistics and some two hundred bytes of each image.
 
     Raises:
@@ -37,20 +37,20 @@ def survey_output(output: LabelledOutput, config: OutputConfig, units: Sequence[
     """
     n_categories = len(output.record.ontology.categories)
     statistics, sampler = Statistics.nothing(n_categories), Sampler(n_shown, n_categories)
-    doubts: list[Doubted] = []
+    doubts: list[ReviewScores] = []
     for part in over_units(in_processes(survey_unit, units, output, config), len(units)):
         statistics += part.statistics
-        doubts.append(part.doubted)
+        doubts.append(part.review_scores)
         sampler.add(part.strata)
     return Survey(statistics=statistics, queue=ReviewQueue(doubts), sampler=sampler)
 
 
-def survey_unit(output: LabelledOutput, unit: int) -> UnitSurvey:
+def survey_unit(output: JobOutput, unit: int) -> UnitSurvey:
     columns = read_columns(output.storage, output.uri, unit)
     try:
         return UnitSurvey(
             statistics=statistics_of(columns, output.record),
-            doubted=doubted(columns, output.record),
+            review_scores=review_scores(columns, output.record),
             strata=strata_of(columns, output.record),
         )
     except ValueError as error:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autolabel.labels.columns import Floats, Found, Ints, UnitColumns, places_of
+from autolabel.labels.columns import Floats, InstanceColumns, Ints, UnitColumns, index_of
 from autolabel.labels.types import Status
 from autolabel.masks.rle import pairwise_overlap
 from autolabel.output.run_record import RunRecord
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Doubted:
+class ReviewScores:
     """R images and why each is in doubt. A category is its place in the ontology, to stay small in memory."""
 
     image_id: Ints  # (R,) ascending
@@ -55,7 +55,7 @@ class Pairs:
     iou: Floats
 
 
-def doubted(unit: UnitColumns, record: RunRecord) -> Doubted:
+def review_scores(unit: UnitColumns, record: RunRecord) -> ReviewScores:
     """The images of a unit that were looked at, with their reasons.
 
     Raises:
@@ -64,7 +64,7 @@ def doubted(unit: UnitColumns, record: RunRecord) -> Doubted:
     ids = [category.id for category in record.ontology.categories]
     threshold_of = np.array([record.rules.threshold_of[id] for id in ids])
     labels, others = unit.instances, unit.candidates
-    label_place, other_place = places_of(ids, labels.category_id), places_of(ids, others.category_id)
+    label_place, other_place = index_of(ids, labels.category_id), index_of(ids, others.category_id)
     across, twins = pairs_of_one_object(unit)
     found = Reasons(len(unit), len(ids))
 
@@ -91,7 +91,7 @@ def doubted(unit: UnitColumns, record: RunRecord) -> Doubted:
     found.note("at_border", labels.row, label_place, share[labels.row] * touching)
 
     presence, n_instances = np.zeros((len(unit), len(ids))), np.zeros((len(unit), len(ids)), np.int64)
-    asked = unit.asked.row, places_of(ids, unit.asked.category_id)
+    asked = unit.asked.row, index_of(ids, unit.asked.category_id)
     np.maximum.at(presence, asked, unit.asked.presence)
     np.add.at(n_instances, asked, unit.asked.n_instances)
     row, place = (cells.ravel() for cells in np.indices(presence.shape))
@@ -99,7 +99,7 @@ def doubted(unit: UnitColumns, record: RunRecord) -> Doubted:
     found.note("present_without_instance", row, place, missing.ravel())
 
     looked_at = np.flatnonzero(unit.status != Status.REJECTED)
-    return Doubted(
+    return ReviewScores(
         image_id=unit.image_id[looked_at],
         uri=unit.uri.cast(pa.large_string()).take(looked_at),
         reasons=found.values[looked_at].astype(np.float32),
@@ -129,7 +129,7 @@ class Reasons:
 def pairs_of_one_object(unit: UnitColumns) -> tuple[Pairs, Pairs]:
     """Labels of two categories on one object, and labels with candidates of their own category on the same object."""
     labels, others = unit.instances, unit.candidates
-    label_rows, other_rows = labels.rows(len(unit)), others.rows(len(unit))
+    label_rows, other_rows = labels.row_offsets(len(unit)), others.row_offsets(len(unit))
     across: list[tuple[int, int, float]] = []
     twins: list[tuple[int, int, float]] = []
     for index, row in enumerate(labels.row):
@@ -142,7 +142,9 @@ def pairs_of_one_object(unit: UnitColumns) -> tuple[Pairs, Pairs]:
     return pairs(across), pairs(twins)
 
 
-def overlapping(labels: Found, index: int, others: Found, rivals: Ints) -> Iterator[tuple[int, int, float]]:
+def overlapping(
+    labels: InstanceColumns, index: int, others: InstanceColumns, rivals: Ints
+) -> Iterator[tuple[int, int, float]]:
     """(index, rival, IoU) of the rivals that are of one object with a label."""
     # Masks overlap at most where their boxes do: few need to be looked at.
     shared = shared_area(labels.box_xywh[index], others.box_xywh[rivals])
@@ -160,7 +162,7 @@ def pairs(found: Sequence[tuple[int, int, float]]) -> Pairs:
     return Pairs(first=first.astype(np.int64), second=second.astype(np.int64), iou=iou)
 
 
-def different_phrases(labels: Found, others: Found, twins: Pairs) -> Floats:
+def different_phrases(labels: InstanceColumns, others: InstanceColumns, twins: Pairs) -> Floats:
     """(P,) 1 where the two masks of a pair were found by different prompts."""
     first, second = labels.phrase.take(twins.first).to_pylist(), others.phrase.take(twins.second).to_pylist()
     return np.array([a != b for a, b in zip(first, second, strict=True)], np.float64)
@@ -169,7 +171,7 @@ def different_phrases(labels: Found, others: Found, twins: Pairs) -> Floats:
 class ReviewQueue:
     """Ranks all images of an output: some two hundred bytes of each are held, at most 400."""
 
-    def __init__(self, units: Sequence[Doubted]) -> None:
+    def __init__(self, units: Sequence[ReviewScores]) -> None:
         """`units` in the order of the plan."""
         empty = np.zeros((0, len(REASONS)), np.float32)
         self.image_id: Ints = np.concatenate([np.zeros(0, np.int64), *(unit.image_id for unit in units)])

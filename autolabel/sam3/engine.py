@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from autolabel.sam3.architecture import Architecture
 from autolabel.sam3.chunks import Chunks
 from autolabel.sam3.device import on_device
-from autolabel.sam3.forward import Asked, Forward, Found, ImageFeatures
+from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
 from autolabel.sam3.preprocess import normalize
 from autolabel.sam3.text import VISUAL, TextCache
 from autolabel.sam3.upstream import Prompt, Sam3Image
@@ -127,7 +127,12 @@ class Engine:
             )
 
     def _masks(
-        self, features: ImageFeatures, asked: Asked, found: Found, keep: torch.Tensor, hits: Sequence[int]
+        self,
+        features: ImageFeatures,
+        asked: EncodedPrompts,
+        found: DecoderOutput,
+        keep: torch.Tensor,
+        hits: Sequence[int],
     ) -> Sequence[torch.Tensor]:
         """Mask logits of the kept queries of some pairs, a tensor a pair; `keep` (P, Q) is the host's."""
         n_kept = keep[hits].sum(dim=1).tolist()
@@ -136,7 +141,7 @@ class Engine:
         logits = self._forward.masks(features, asked, found, pairs=hits, queries=queries, n_kept=n_kept)
         return torch.split(logits.cpu(), n_kept)
 
-    def _asked(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Asked:
+    def _asked(self, features: ImageFeatures, pairs: Sequence[Pair]) -> EncodedPrompts:
         """Tokens of text and boxes for every pair; those without boxes share what their image has for that."""
         phrases = [VISUAL if pair.text is None else pair.text for pair in pairs]
         distinct = list(dict.fromkeys(phrases))
@@ -158,7 +163,7 @@ class Engine:
         if self._compiled:
             n_more = token_bucket(tokens.shape[1]) - tokens.shape[1]
             tokens, padding = pad(tokens, (0, 0, 0, n_more)), pad(padding, (0, n_more), value=True)
-        return Asked(images=images, tokens=tokens, padding=padding)
+        return EncodedPrompts(images=images, tokens=tokens, padding=padding)
 
     def _boxes(self, pairs: Sequence[Pair]) -> Prompt:
         """The boxes of pairs that have some, padded on the right to the most that one has."""

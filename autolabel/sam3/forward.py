@@ -41,7 +41,7 @@ class ImageFeatures:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
+class EncodedPrompts:
     """P pairs as the transformer takes them."""
 
     images: Sequence[int]  # P indices
@@ -50,7 +50,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class DecoderOutput:
     """What the last decoder layer says of P pairs."""
 
     presence: torch.Tensor  # (P,) probability
@@ -87,16 +87,16 @@ class Forward:
         """Geometry tokens (P, N + 1, C) of prompts of up to N boxes, and their padding (P, N + 1)."""
         return self._geometry(prompt, features.coarse[image])
 
-    def find(self, features: ImageFeatures, asked: Asked) -> Found:
+    def find(self, features: ImageFeatures, asked: EncodedPrompts) -> DecoderOutput:
         """Every query of every pair."""
         memory = features.attended[on_device(asked.images, self._device)]
-        return Found(**self._search(memory, asked.tokens, asked.padding))
+        return DecoderOutput(**self._search(memory, asked.tokens, asked.padding))
 
     def masks(
         self,
         features: ImageFeatures,
-        asked: Asked,
-        found: Found,
+        asked: EncodedPrompts,
+        found: DecoderOutput,
         *,
         pairs: Sequence[int],
         queries: tuple[torch.Tensor, torch.Tensor],

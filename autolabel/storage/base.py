@@ -83,7 +83,7 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def use(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
+    def read_with(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
         """What `work` makes of a seekable reader, where only parts of a file are needed.
 
         `work` runs again from its start if the storage fails in between.

@@ -66,7 +66,7 @@ class LocalStorage(Storage):
             raise ObjectChanged(f"modified at {found.etag} ns, listed with {etag} ns")
         return data
 
-    def use(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
+    def read_with(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
         with open(path_of(uri), "rb") as file:
             return work(file)
 

@@ -34,7 +34,7 @@ def read_footer(storage: Storage, uri: str) -> pq.FileMetaData:
         BadInput: there is none that can be read.
     """
     with reading(uri):
-        return storage.use(uri, pq.read_metadata)
+        return storage.read_with(uri, pq.read_metadata)
 
 
 def extension_types(field: pa.Field) -> Iterator[str]:

@@ -64,7 +64,7 @@ class RemoteStorage(Storage):
             raise ObjectChanged(f"etag {found.etag}, listed with {etag}")
         return data
 
-    def use(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
+    def read_with(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
         def opened() -> Result:
             with self.fs.open(self._path(uri), "rb") as file:
                 return work(file)

@@ -21,12 +21,12 @@ def path_of(uri: str) -> str:
     return os.path.abspath(path)
 
 
-def full_uri(uri: str) -> str:
+def absolute_uri(uri: str) -> str:
     """A URI that means the same in every process: local paths made absolute."""
     return path_of(uri) if scheme_of(uri) == "file" else uri
 
 
-def absolute(uri: str, root: str) -> str:
+def resolve_uri(uri: str, root: str) -> str:
     """`uri` below `root`, unless it is absolute; local paths normalised."""
     if scheme_of(uri) != "file":
         return uri

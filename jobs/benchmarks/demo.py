@@ -81,7 +81,7 @@ def measure_speed(folder: Path) -> None:
     from autolabel.pipeline.actors import load_job_engine
     from autolabel.pipeline.messages import LabelJob
     from autolabel.pipeline.request import read_request, with_full_checkpoint
-    from autolabel.pipeline.unit import Labeler
+    from autolabel.pipeline.unit import UnitLabeler
     from autolabel.plan import Plan, encode, seal
     from autolabel.storage import open_storage
 
@@ -105,7 +105,7 @@ def measure_speed(folder: Path) -> None:
     started = time.monotonic()
     engine = load_job_engine(job)
     load_s = time.monotonic() - started
-    labeler = Labeler(job, engine)
+    labeler = UnitLabeler(job, engine)
     reports = [labeler.label_unit(unit) for unit in range(Plan(storage, str(output)).n_units)]
     n_instances = sum(read_summary(storage, str(output), report.unit).n_instances for report in reports)
     last = reports[-1]

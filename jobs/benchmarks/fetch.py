@@ -35,7 +35,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from autolabel.config import LabelConfig
 from autolabel.config.compose import compose_config
-from autolabel.pipeline.load import ahead, load
+from autolabel.pipeline.load import load_image, prefetch
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, open_storage
 
@@ -89,9 +89,9 @@ class SleepingActor:
         if "bytes" in batch.column_names:
             fetched = dict(zip([image.uri for image in images], batch["bytes"][0].as_py(), strict=True))
             storage = cast(Storage, SimpleNamespace(read=lambda uri, etag: fetched[uri]))
-        loaded = ahead(
+        loaded = prefetch(
             images,
-            partial(load, storage=storage, decoders=self.decoders, config=self.work.config, side_px=SIDE_PX),
+            partial(load_image, storage=storage, decoders=self.decoders, config=self.work.config, side_px=SIDE_PX),
             pool=self.pool,
             cost_bytes=lambda image: (image.size_bytes or 0) + 3 * SIDE_PX**2,
             budget_bytes=self.work.config.batch.prefetch_mb * 1_000_000,

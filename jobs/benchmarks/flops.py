@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from autolabel.sam3.architecture import FULL, build_empty, place
-from autolabel.sam3.forward import Asked, Forward
+from autolabel.sam3.forward import EncodedPrompts, Forward
 from autolabel.sam3.upstream import Prompt, Sam3Image, find_stage
 
 CASES = ((1, 1), (4, 3), (16, 3), (80, 5))  # prompts, of which present
@@ -39,7 +39,7 @@ def ours(model: Sam3Image, n_prompts: int, n_present: int) -> int:
     forward = Forward(model)
     with FlopCounterMode(display=False) as counter:
         features = forward.images(torch.empty(1, 3, FULL.resolution, FULL.resolution, device=META))
-        asked = Asked(
+        asked = EncodedPrompts(
             images=[0] * n_prompts,
             tokens=torch.empty(n_prompts, TOKENS + 1, FULL.width, device=META),  # and the geometry token
             padding=torch.empty(n_prompts, TOKENS + 1, dtype=torch.bool, device=META),

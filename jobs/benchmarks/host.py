@@ -28,7 +28,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional
 
 from autolabel.images.decode import decode
-from autolabel.labels.schema import record
+from autolabel.labels.schema import row_from_labels
 from autolabel.labels.types import ImageLabels, Instance, PromptResult
 from autolabel.labels.units import write_unit
 from autolabel.masks.rle import Rle, area, bbox_xywh, encode
@@ -151,4 +151,4 @@ def write_parquet(folder: Path, rows: list[ImageLabels]) -> None:
 
 def write_json(folder: Path, rows: list[ImageLabels]) -> None:
     for row in rows:
-        (folder / f"{row.image_id}.json").write_bytes(orjson.dumps(record(row)))
+        (folder / f"{row.image_id}.json").write_bytes(orjson.dumps(row_from_labels(row)))

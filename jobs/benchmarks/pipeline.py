@@ -41,7 +41,7 @@ from autolabel.output import run_record
 from autolabel.pipeline.job import label
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.request import read_request
-from autolabel.pipeline.unit import Labeler
+from autolabel.pipeline.unit import UnitLabeler
 from autolabel.plan import Plan, encode, seal
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.preprocess import resize
@@ -135,7 +135,7 @@ def process(photos: Path, output: Path) -> dict[str, Any]:
         ),
         checkpoint_sha256=None,
     )
-    labeler = Labeler(work, FreeEngine(output))
+    labeler = UnitLabeler(work, FreeEngine(output))
     started = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(labeler.label_unit, range(Plan(storage, str(output)).n_units)))

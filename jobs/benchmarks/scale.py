@@ -101,7 +101,7 @@ def write_plan(folder: Path, n_images: int) -> str:
     storage = open_storage(uri, {})
     config = compose_config("label", [f"input.uri={ROOT}", f"output.uri='{uri}'", f"output.unit_size={UNIT_SIZE}"])
     settings = run_record.label_settings(config, ONTOLOGY, input_uri=ROOT, weights="none", exemplars_sha256=None)
-    run_record.claim(storage, uri, settings)
+    run_record.create_or_match(storage, uri, settings)
     listing: Listing = list_files(ROOT, Endless(n_images), ["jpg"])
     plan.seal(storage, uri, plan.encode(listing, {}, UNIT_SIZE))
     return f"{(folder / plan.PLAN_NAME).stat().st_size / 1e6:.0f} MB"
@@ -118,7 +118,7 @@ def write_units(folder: Path, units: range) -> None:
     model = read_unit(storage, f"{uri}/model", 0)
     (folder / LABELS_FOLDER).mkdir(exist_ok=True)
     for unit in units:
-        images = output.plan.unit(unit)
+        images = output.plan.images_of(unit)
         ids, uris = [image.image_id for image in images], [image.uri for image in images]
         if len(images) < UNIT_SIZE:
             few = [replace(*one) for one in zip(rows, ids, uris, strict=False)]
@@ -137,7 +137,7 @@ def decide(folder: Path, n_images: int) -> str:
     sealed = plan.Plan(open_storage(str(folder), {}), str(folder))
     missing = set(range(sealed.n_units)) - done_units(open_storage(str(folder), {}), str(folder))
     assert len(missing) == N_MISSING
-    assert len(sealed.unit(max(missing))) == n_images - (sealed.n_units - 1) * UNIT_SIZE
+    assert len(sealed.images_of(max(missing))) == n_images - (sealed.n_units - 1) * UNIT_SIZE
     return f"{len(missing)} of {sealed.n_units} units are missing"
 
 

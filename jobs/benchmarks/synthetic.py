@@ -16,7 +16,7 @@ from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.selection import Rules, divide
+from autolabel.selection import Rules, split_by_rules
 from autolabel.storage import Listed, open_storage
 
 SIZE_HW = 960, 1280
@@ -38,7 +38,7 @@ def write_output(
     config = compose_config("label", [f"input.uri='{root}'", f"output.uri='{uri}'", f"output.unit_size={UNIT_SIZE}"])
     settings = run_record.label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
     storage = open_storage(uri, {})
-    record = run_record.claim(storage, uri, settings)
+    record = run_record.create_or_match(storage, uri, settings)
     images = [Listed(f"{root}/{name}", 500_000, "e") for name in islice(names, n_images)]
     plan.seal(storage, uri, plan.encode(Listing(root=root, images=images), {}, UNIT_SIZE))
     metadata = file_metadata(record.fingerprint, ONTOLOGY)
@@ -59,7 +59,7 @@ def write_output(
 
 
 def row(rng: np.random.Generator, n_found: int, rules: Rules) -> ImageLabels:
-    kept, others = divide([ellipse(rng) for _ in range(n_found)], rules)
+    kept, others = split_by_rules([ellipse(rng) for _ in range(n_found)], rules)
     prompts = tuple(
         PromptResult(
             category_id=category.id,

@@ -7,7 +7,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from autolabel.config import COMMANDS, LabelConfig
-from autolabel.config.compose import compose_config, conf_dir, explained
+from autolabel.config.compose import compose_config, conf_dir, describe_keys
 from autolabel.errors import BadInput
 
 CONF = conf_dir()
@@ -32,7 +32,7 @@ def test_every_choice_of_every_group_composes(path: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_key_has_a_sentence(command: str) -> None:
-    keys = list(explained(COMMANDS[command]))
+    keys = list(describe_keys(COMMANDS[command]))
     assert all(sentence.endswith(".") and len(sentence.split()) > 3 for _, _, sentence in keys)
     assert "output.uri" in {name for name, _, _ in keys}
 

@@ -85,7 +85,7 @@ class HeldEngine:
         engine = (self.load or actors.load_job_engine)(job)
         hold_at_names(place)
         if place.phase == "fetching":
-            unit.load = before(place.hold, unit.load)
+            unit.load_image = before(place.hold, unit.load_image)
         elif place.phase == "segmenting":
             engine.segment = before(place.hold, engine.segment)  # type: ignore[method-assign]
         elif place.phase == "written":
@@ -96,14 +96,14 @@ class HeldEngine:
                 place.hold()
 
             unit.write_unit = written
-        label_unit = unit.Labeler.label_unit
+        label_unit = unit.UnitLabeler.label_unit
 
         def noted(self: Any, unit: int, **settings: Any) -> Any:
             with place.begun.open("a") as file:
                 file.write(json.dumps([time.time(), os.getpid(), unit]) + "\n")
             return label_unit(self, unit, **settings)
 
-        unit.Labeler.label_unit = noted  # type: ignore[method-assign]
+        unit.UnitLabeler.label_unit = noted  # type: ignore[method-assign]
         return engine
 
 

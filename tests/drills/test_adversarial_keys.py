@@ -23,7 +23,7 @@ from autolabel.output.job_output import open_output
 from autolabel.output.verify import verify
 from autolabel.pipeline.job import label
 from autolabel.storage import Storage, open_storage
-from autolabel.storage.uris import absolute, join
+from autolabel.storage.uris import join, resolve_uri
 from tests.conftest import S3
 from tests.drills.ledger import LONG, Ledger
 from tests.support.bad_images import encoded
@@ -190,7 +190,7 @@ def test_names_come_through_the_job_and_back(kind: str, place: Place, ledger: Le
     document = json.loads(place.storage.read(annotations))
     names = [image["file_name"] for image in document["images"]]
     root = document["info"]["input_root"]
-    assert [absolute(name, root) for name in names] == expected
+    assert [resolve_uri(name, root) for name in names] == expected
     assert len(set(names)) == len(expected)
     assert [image["width"] for image in document["images"]] == [place.manifest[uri] for uri in expected]
     again = InputConfig(uri=annotations, image_root=root, storage_options=config(place))

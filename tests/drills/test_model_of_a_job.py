@@ -66,7 +66,7 @@ class Memory(Storage):
             raise FileNotFoundError(uri)
         return self.objects[uri]
 
-    def use(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
+    def read_with(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
         return work(io.BytesIO(self.read(uri)))
 
     def _create(self, uri: str, data: bytes) -> bool:
@@ -109,9 +109,9 @@ class Driver:
 
     def _steps(self) -> Iterator[str]:
         contents = plan.encode(self.listing, {}, self.unit_size)
-        record = run_record.claim(self.store, URI, self.wanted)
+        record = run_record.create_or_match(self.store, URI, self.wanted)
         yield "claimed"
-        self.run = lease.claim(self.store, URI)
+        self.run = lease.acquire(self.store, URI)
         yield "holds"
         plan.seal(self.store, URI, contents)
         yield "sealed"
@@ -119,7 +119,7 @@ class Driver:
         metadata = file_metadata(record.fingerprint, ONTOLOGY)
         for unit in sorted(set(range(sealed.n_units)) - done_units(self.store, URI)):
             yield "about to write"
-            rows = [row(image.image_id, image.uri) for image in sealed.unit(unit)]
+            rows = [row(image.image_id, image.uri) for image in sealed.images_of(unit)]
             created = write_unit(self.store, URI, unit, rows, metadata)
             FIRED["wrote a unit" if created else "found a unit written"] += 1
         self.end()

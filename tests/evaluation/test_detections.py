@@ -13,7 +13,7 @@ from autolabel.evaluation.ground_truth import read_ground_truth
 from autolabel.evaluation.matching import match_categories
 from autolabel.labels.types import Instance
 from autolabel.masks import rle
-from autolabel.selection import Rules, divide, select
+from autolabel.selection import Rules, select, split_by_rules
 from tests.support.cases import A, B, ground_truth, image, rectangle, result
 
 FLOOR = 0.2
@@ -53,7 +53,7 @@ def found_on_an_image(seed: int) -> list[Instance]:
 def test_what_is_added_is_what_every_lower_threshold_would_add(seed: int, rules: Rules) -> None:
     found = found_on_an_image(seed)
     in_force = replace(rules, threshold_of=THRESHOLD_OF)
-    labels, candidates = divide(found, in_force)
+    labels, candidates = split_by_rules(found, in_force)
     for category_id, threshold in THRESHOLD_OF.items():
         own = [one for one in labels if one.category_id == category_id]
         added = added_below(labels, candidates, category_id, FLOOR, in_force)
@@ -64,7 +64,7 @@ def test_what_is_added_is_what_every_lower_threshold_would_add(seed: int, rules:
 
 
 def test_rules_that_let_nothing_more_in_add_nothing() -> None:
-    labels, candidates = divide(found_on_an_image(0), Rules(threshold_of=THRESHOLD_OF, max_instances=2))
+    labels, candidates = split_by_rules(found_on_an_image(0), Rules(threshold_of=THRESHOLD_OF, max_instances=2))
     assert added_below(labels, candidates, 1, FLOOR, Rules(threshold_of=THRESHOLD_OF, max_instances=2)) == []
     assert added_below(labels, [], 1, FLOOR, Rules(threshold_of=THRESHOLD_OF)) == []
 

@@ -19,7 +19,7 @@ from autolabel.evaluation.prompts_yaml import entry
 from autolabel.exports import export
 from autolabel.labels.units import unit_uri
 from autolabel.masks.rle import encode
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.pipeline.refine import refine
 from autolabel.prompts.categories import parse_prompt_file, read_categories
 from autolabel.storage import open_storage
@@ -112,7 +112,7 @@ def test_a_partial_ground_truth_is_said(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> LabelledOutput:
+def output(tmp_path_factory: pytest.TempPathFactory) -> JobOutput:
     return labelled_scenes(tmp_path_factory.mktemp("labelled"), count=COUNT, seed=SEED)
 
 
@@ -131,13 +131,13 @@ def drawn_truth(**names: str) -> Document:
     return ground_truth(images, annotations, [names.get(name, name) for name in ("round", "angular", "unicorn")])
 
 
-def of_output(folder: Path, output: LabelledOutput, truth: Document, *overrides: str) -> tuple[str, dict[str, Any]]:
+def of_output(folder: Path, output: JobOutput, truth: Document, *overrides: str) -> tuple[str, dict[str, Any]]:
     (folder / "truth.json").write_bytes(orjson.dumps(truth))
     return run(folder, f"ground_truth.uri='{folder}/truth.json'", f"output.uri='{output.uri}'", *overrides)
 
 
 def test_labels_are_measured_as_they_are_and_curves_reach_down_to_the_candidates(
-    output: LabelledOutput, tmp_path: Path
+    output: JobOutput, tmp_path: Path
 ) -> None:
     text, figures = of_output(tmp_path, output, drawn_truth())
     rows = [row for row in output.rows(["instances", "status"]) if row["status"] != "rejected"]
@@ -155,7 +155,7 @@ def test_labels_are_measured_as_they_are_and_curves_reach_down_to_the_candidates
     assert f"On {COUNT} images and 3 categories" in text
 
 
-def test_labels_and_their_export_have_the_same_figures(output: LabelledOutput, tmp_path: Path) -> None:
+def test_labels_and_their_export_have_the_same_figures(output: JobOutput, tmp_path: Path) -> None:
     export(compose_config("export", [f"output.uri='{output.uri}'"]))
     coco = orjson.loads((Path(output.uri) / "coco" / "annotations.json").read_bytes())
     truth = drawn_truth()
@@ -173,7 +173,7 @@ def test_labels_and_their_export_have_the_same_figures(output: LabelledOutput, t
     assert 0 < by_output["coco"]["AP"] < 1
 
 
-def test_some_images_under_other_names_and_categories_by_phrase(output: LabelledOutput, tmp_path: Path) -> None:
+def test_some_images_under_other_names_and_categories_by_phrase(output: JobOutput, tmp_path: Path) -> None:
     truth = drawn_truth(round="Blob", angular="angular shape", unicorn="dragon")
     truth["images"] = [{**one, "file_name": f"elsewhere/{one['file_name']}"} for one in truth["images"][:3]]
     truth["images"] += [image(99, file_name="gone.jpg"), image(98, file_name="truncated.jpg")]
@@ -195,7 +195,7 @@ def test_some_images_under_other_names_and_categories_by_phrase(output: Labelled
         assert sentence in text
 
 
-def test_the_prompts_file_is_the_ontology_with_the_best_thresholds(output: LabelledOutput, tmp_path: Path) -> None:
+def test_the_prompts_file_is_the_ontology_with_the_best_thresholds(output: JobOutput, tmp_path: Path) -> None:
     _, figures = of_output(tmp_path, output, drawn_truth())
     text = (tmp_path / "evaluation" / "prompts.yaml").read_text()
     entries = parse_prompt_file(text, "prompts.yaml")
@@ -208,7 +208,7 @@ def test_the_prompts_file_is_the_ontology_with_the_best_thresholds(output: Label
     assert best_of[1] != output.record.rules.threshold_of[1]
 
 
-def test_labels_refined_by_that_file_are_as_good_as_it_says(output: LabelledOutput, tmp_path: Path) -> None:
+def test_labels_refined_by_that_file_are_as_good_as_it_says(output: JobOutput, tmp_path: Path) -> None:
     _, before = of_output(tmp_path, output, drawn_truth())
     prompts = f"prompts={tmp_path}/evaluation/prompts.yaml"
     refine(compose_config("refine", [f"output.uri='{output.uri}'", f"refined.uri='{tmp_path}/refined'", prompts]))
@@ -258,7 +258,7 @@ def test_the_ground_truth_of_demo_scenes_works_as_it_is(tmp_path: Path) -> None:
     assert figures["ground_truth"]["n_pairs_unknown"] == 0
 
 
-def test_what_does_not_fit_is_bad_input(output: LabelledOutput, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_bad_input(output: JobOutput, tmp_path: Path) -> None:
     truth = drawn_truth()
     truth["images"][0] |= {"height": 40, "width": 60}
     truth["images"][1] |= {"height": 40, "width": 60}

@@ -12,7 +12,7 @@ from autolabel.evaluation.detections import Detections
 from autolabel.evaluation.ground_truth import GroundTruth, read_ground_truth
 from autolabel.evaluation.matching import match_categories, match_images
 from autolabel.inputs.listing import Listing
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.plan import Plan, encode, seal
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.storage import Listed, open_storage
@@ -37,11 +37,11 @@ def named(*names: str) -> GroundTruth:
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> LabelledOutput:
+def output(tmp_path: Path) -> JobOutput:
     """Of which only the plan is there."""
     storage, uri = open_storage(str(tmp_path), {}), str(tmp_path)
     seal(storage, uri, encode(Listing(root="/data", images=[Listed(one) for one in IMAGES]), {}, 2))
-    return LabelledOutput(storage=storage, uri=uri, record=None, plan=Plan(storage, uri))  # type: ignore[arg-type]
+    return JobOutput(storage=storage, uri=uri, record=None, plan=Plan(storage, uri))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def output(tmp_path: Path) -> LabelledOutput:
         ("4.jpg", "s3://bucket/4.jpg"),
     ],
 )
-def test_an_image_is_found_by_name_by_uri_or_by_the_last_part(output: LabelledOutput, name: str, uri: str) -> None:
+def test_an_image_is_found_by_name_by_uri_or_by_the_last_part(output: JobOutput, name: str, uri: str) -> None:
     match = match_images(named("nowhere.jpg", name), output)
     assert {id: planned.uri for id, planned in match.planned.items()} == {2: uri}
     assert (match.missing, match.ambiguous) == (("nowhere.jpg",), ())
@@ -74,14 +74,14 @@ def test_an_image_is_found_by_name_by_uri_or_by_the_last_part(output: LabelledOu
     ],
 )
 def test_what_cannot_be_told_is_left_out_by_name(
-    output: LabelledOutput, names: list[str], missing: tuple[str, ...], ambiguous: tuple[str, ...]
+    output: JobOutput, names: list[str], missing: tuple[str, ...], ambiguous: tuple[str, ...]
 ) -> None:
     match = match_images(named(*names), output)
     assert (match.missing, match.ambiguous) == (missing, ambiguous)
     assert len(match.planned) == len(names) - len(missing) - len(ambiguous)
 
 
-def test_nothing_in_common_is_bad_input(output: LabelledOutput) -> None:
+def test_nothing_in_common_is_bad_input(output: JobOutput) -> None:
     with pytest.raises(
         BadInput, match="none of its 2 images is an image of the output: 'x.jpg', '1.jpg' there, 'a/1.jpg'"
     ):

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 
 from autolabel.exports import coco
 from autolabel.masks.rle import decode
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import stored
 
@@ -22,7 +22,7 @@ def loaded(path: Path) -> COCO:
     return read
 
 
-def test_pycocotools_reads_every_mask(hard: LabelledOutput) -> None:
+def test_pycocotools_reads_every_mask(hard: JobOutput) -> None:
     told = run_export(hard.uri)
     assert "annotations.json: 14 images, 24 annotations, 1 rejected images apart" in told
     read = loaded(Path(hard.uri, "coco/annotations.json"))
@@ -40,7 +40,7 @@ def test_pycocotools_reads_every_mask(hard: LabelledOutput) -> None:
     assert read.dataset["info"]["input_root"] == "/photos"
 
 
-def test_several_files_are_one_data_set(hard: LabelledOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_files_are_one_data_set(hard: JobOutput, monkeypatch: pytest.MonkeyPatch) -> None:
     run_export(hard.uri)
     whole = loaded(Path(hard.uri, "coco/annotations.json")).dataset
     monkeypatch.setattr(coco, "ANNOTATIONS_PER_FILE", 6)
@@ -68,7 +68,7 @@ def test_several_files_are_one_data_set(hard: LabelledOutput, monkeypatch: pytes
     assert {path.name for path in folder.iterdir()} == {"annotations.json", "results.json"}
 
 
-def test_supervision_reads_the_same_masks(scenes: LabelledOutput) -> None:
+def test_supervision_reads_the_same_masks(scenes: JobOutput) -> None:
     import supervision as sv
 
     run_export(scenes.uri)
@@ -91,7 +91,7 @@ def test_supervision_reads_the_same_masks(scenes: LabelledOutput) -> None:
     assert n_masks > 50
 
 
-def test_polygons_say_what_they_lose(hard: LabelledOutput) -> None:
+def test_polygons_say_what_they_lose(hard: JobOutput) -> None:
     told = run_export(hard.uri, "format=coco-polygons")
     read = loaded(Path(hard.uri, "coco_polygons/annotations.json"))
     ious, n_rle = [], 0
@@ -113,7 +113,7 @@ def test_polygons_say_what_they_lose(hard: LabelledOutput) -> None:
     assert "16 as polygons, holes filled; 8 kept as RLE; IoU" in told
 
 
-def test_polygons_of_drawn_objects_are_their_masks(scenes: LabelledOutput) -> None:
+def test_polygons_of_drawn_objects_are_their_masks(scenes: JobOutput) -> None:
     run_export(scenes.uri, "format=coco-polygons")
     said = json.loads(Path(scenes.uri, "coco_polygons/annotations.json").read_bytes())["info"]["polygons"]
     assert said["mean_iou"] > 0.999

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import Made, Mask, box_mask, make_output, masks_by_name
 
@@ -25,7 +25,7 @@ def mask_of(element: ElementTree.Element, size_hw: tuple[int, int]) -> Mask:
     return mask
 
 
-def test_every_mask_comes_back(hard: LabelledOutput) -> None:
+def test_every_mask_comes_back(hard: JobOutput) -> None:
     told = run_export(hard.uri, "format=cvat")
     assert "14 images, 24 masks, 1 rejected image left out" in told
     root = ElementTree.parse(Path(hard.uri, "cvat", "annotations.xml")).getroot()
@@ -44,7 +44,7 @@ def test_every_mask_comes_back(hard: LabelledOutput) -> None:
     assert labels == {"round", "angular", "unicorn"}
 
 
-def test_datumaro_reads_the_same_masks(scenes: LabelledOutput, tmp_path: Path) -> None:
+def test_datumaro_reads_the_same_masks(scenes: JobOutput, tmp_path: Path) -> None:
     datumaro = pytest.importorskip("datumaro", reason="datumaro is not among the dependencies")
     run_export(scenes.uri, "format=cvat")
     (tmp_path / "images").symlink_to(scenes.plan.input_root)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from autolabel.config import ExportConfig
-from autolabel.config.compose import explained
+from autolabel.config.compose import describe_keys
 from autolabel.errors import BadInput
 from autolabel.exports import FORMATS
-from autolabel.labels.schema import SCHEMA, image_labels
+from autolabel.labels.schema import SCHEMA, labels_from_row
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import file_metadata, unit_uri, write_unit
 from autolabel.masks.rle import Rle, encode
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.parallel import in_threads
 from autolabel.storage import open_storage
 from tests.conftest import S3
@@ -37,7 +37,7 @@ def splits(shares: dict[str, float]) -> str:
 
 
 def test_help_lists_the_formats() -> None:
-    (sentence,) = (sentence for name, _, sentence in explained(ExportConfig) if name == "format")
+    (sentence,) = (sentence for name, _, sentence in describe_keys(ExportConfig) if name == "format")
     assert set(sentence.removesuffix(".").replace(" or ", ", ").split(": ")[1].split(", ")) == FORMATS.keys()
     with pytest.raises(BadInput, match="'voc' is not one of coco, coco-polygons, yolo"):
         run_export("nowhere", "format=voc")
@@ -50,7 +50,7 @@ def test_formats_have_folders_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_export_is_replaced_as_a_whole(name: str, hard: LabelledOutput, tmp_path: Path) -> None:
+def test_an_export_is_replaced_as_a_whole(name: str, hard: JobOutput, tmp_path: Path) -> None:
     """The second export leaves what one into an empty folder leaves, and the user's own files."""
     twice, once, folder = tmp_path / "twice", tmp_path / "once", FORMATS[name].folder
     for copy in (twice, once):
@@ -142,7 +142,7 @@ def damaged(row: ImageLabels, kind: str) -> ImageLabels:
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_labels_are_told_and_never_a_traceback(name: str, kind: str, tmp_path: Path) -> None:
     output = make_output(str(tmp_path), {"/photos/a.jpg": [Made(1, box_mask(1, 2, 9, 9))]})
-    spoilt = [damaged(image_labels(row), kind) for row in output.rows(SCHEMA.names)]
+    spoilt = [damaged(labels_from_row(row), kind) for row in output.rows(SCHEMA.names)]
     Path(unit_uri(output.uri, 0)).unlink()
     metadata = file_metadata(output.record.fingerprint, output.record.ontology)
     write_unit(output.storage, output.uri, 0, spoilt, metadata)

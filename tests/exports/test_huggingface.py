@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from autolabel.exports import huggingface
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import masks_by_name, stored
 
@@ -28,7 +28,7 @@ def masks_in(example: dict[str, Any]) -> list[Any]:
     return [coco.decode({"size": size, "counts": counts}) for counts in example["objects"]["rle_counts"]]
 
 
-def test_datasets_reads_splits_features_and_masks(own_scenes: LabelledOutput, tmp_path: Path) -> None:
+def test_datasets_reads_splits_features_and_masks(own_scenes: JobOutput, tmp_path: Path) -> None:
     told = run_export(own_scenes.uri, "format=huggingface", "splits={train: 0.6, val: 0.3, test: 0.1}")
     read = load(Path(own_scenes.uri, "huggingface"), tmp_path / "cache")
     assert "1 rejected image left out" in told
@@ -51,9 +51,7 @@ def test_datasets_reads_splits_features_and_masks(own_scenes: LabelledOutput, tm
     assert found > 50
 
 
-def test_every_value_is_as_it_was_labelled(
-    hard: LabelledOutput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_value_is_as_it_was_labelled(hard: JobOutput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In files of a few images, which the split's images come to out of many units."""
     monkeypatch.setattr(huggingface, "IMAGES_PER_FILE", 4)
     run_export(hard.uri, "format=huggingface", "splits={whole: 1}")
@@ -74,6 +72,6 @@ def test_every_value_is_as_it_was_labelled(
     assert all((mask == coco.decode(i.rle.to_coco())).all() for mask, (_, i) in zip(masks, stored(hard), strict=True))
 
 
-def test_a_split_without_images_is_none(hard: LabelledOutput, tmp_path: Path) -> None:
+def test_a_split_without_images_is_none(hard: JobOutput, tmp_path: Path) -> None:
     run_export(hard.uri, "format=huggingface", "splits={train: 0.999999999, none: 0.000000001}")
     assert list(load(Path(hard.uri, "huggingface"), tmp_path)) == ["train"]

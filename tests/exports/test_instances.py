@@ -9,13 +9,13 @@ from pycocotools import mask as coco
 
 from autolabel.exports import instances
 from autolabel.masks.rle import decode
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import stored
 
 
 @pytest.fixture(scope="module")
-def folder(hard: LabelledOutput) -> Path:
+def folder(hard: JobOutput) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instances, "UNITS_PER_FILE", 2)
         told = run_export(hard.uri, "format=instances")
@@ -24,7 +24,7 @@ def folder(hard: LabelledOutput) -> Path:
     return Path(hard.uri, "instances")
 
 
-def test_polars_reads_every_instance_and_its_mask(hard: LabelledOutput, folder: Path) -> None:
+def test_polars_reads_every_instance_and_its_mask(hard: JobOutput, folder: Path) -> None:
     rows = pl.read_parquet(folder / "*.parquet").to_dicts()
     for row, (name, instance) in zip(rows, stored(hard), strict=True):
         assert row["uri"] == f"/photos/{name}"

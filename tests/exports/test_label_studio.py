@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autolabel.exports import label_studio
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import SIZE_HW, Made, Mask, box_mask, make_output, masks_by_name
 
@@ -47,12 +47,12 @@ def mask_of(result: dict[str, Any]) -> Mask:
     return found
 
 
-def tasks_of(output: LabelledOutput) -> list[dict[str, Any]]:
+def tasks_of(output: JobOutput) -> list[dict[str, Any]]:
     files = sorted(Path(output.uri, "label_studio").glob("tasks-*.json"))
     return [task for file in files for task in json.loads(file.read_bytes())]
 
 
-def test_every_mask_comes_back(hard: LabelledOutput) -> None:
+def test_every_mask_comes_back(hard: JobOutput) -> None:
     told = run_export(hard.uri, "format=label-studio")
     assert "14 tasks in 1 files, 24 masks, 1 rejected image left out" in told
     expected = masks_by_name(hard)
@@ -79,7 +79,7 @@ def test_runs_longer_than_a_length_can_say(tmp_path: Path) -> None:
         assert (mask_of(result) == mask).all()
 
 
-def test_tasks_fit_the_labelling_interface(hard: LabelledOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_fit_the_labelling_interface(hard: JobOutput, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_studio, "TASKS_PER_FILE", 4)
     assert "14 tasks in 4 files" in run_export(hard.uri, "format=label-studio")
     tasks = tasks_of(hard)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from autolabel.exports import semantic
 from autolabel.masks.rle import decode
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import SIZE_HW, Made, box_mask, make_output, stored
 
@@ -21,7 +21,7 @@ def pixels(path: Path) -> npt.NDArray[Any]:
         return np.array(image)
 
 
-def best_of(output: LabelledOutput, name: str) -> npt.NDArray[np.int64]:
+def best_of(output: JobOutput, name: str) -> npt.NDArray[np.int64]:
     """The place, from 1, of the instance with the highest score at each pixel."""
     found = [instance for other, instance in stored(output) if other == name]
     scores = np.array([np.where(decode(instance.rle), instance.score, 0) for instance in found])
@@ -29,7 +29,7 @@ def best_of(output: LabelledOutput, name: str) -> npt.NDArray[np.int64]:
     return best
 
 
-def test_panoptic_segments_are_what_is_seen_of_the_instances(hard: LabelledOutput) -> None:
+def test_panoptic_segments_are_what_is_seen_of_the_instances(hard: JobOutput) -> None:
     told = run_export(hard.uri, "format=panoptic")
     folder = Path(hard.uri, "panoptic")
     document = json.loads((folder / "panoptic.json").read_bytes())
@@ -72,7 +72,7 @@ def test_contested_pixels_are_counted_once(tmp_path: Path) -> None:
     assert "\n0 pixels that several categories claimed" in run_export(other.uri, "format=semantic")
 
 
-def test_semantic_values_are_the_categories_with_the_highest_scores(hard: LabelledOutput) -> None:
+def test_semantic_values_are_the_categories_with_the_highest_scores(hard: JobOutput) -> None:
     run_export(hard.uri, "format=semantic")
     folder = Path(hard.uri, "semantic")
     classes = json.loads((folder / "classes.json").read_bytes())

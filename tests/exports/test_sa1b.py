@@ -6,12 +6,12 @@ from pathlib import Path
 from pycocotools import mask as coco
 
 from autolabel.masks.rle import decode
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import stored
 
 
-def test_each_image_has_a_file_with_its_masks(hard: LabelledOutput) -> None:
+def test_each_image_has_a_file_with_its_masks(hard: JobOutput) -> None:
     assert "14 files, 24 annotations, 1 rejected image left out" in run_export(hard.uri, "format=sa1b")
     files = sorted(Path(hard.uri, "sa1b").glob("*.json"))
     assert len(files) == 14

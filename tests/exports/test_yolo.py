@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import Made, Mask, box_mask, make_output, masks_by_name
 
@@ -37,7 +37,7 @@ def drawn(line: str, size_hw: tuple[int, int]) -> tuple[int, Mask]:
     return int(number), canvas.astype(bool)
 
 
-def test_every_label_is_found_and_filled(hard: LabelledOutput) -> None:
+def test_every_label_is_found_and_filled(hard: JobOutput) -> None:
     told = run_export(hard.uri, "format=yolo", "splits={train: 0.5, val: 0.5}")
     folder = Path(hard.uri, "yolo")
     names = yaml.safe_load((folder / "data.yaml").read_text())["names"]
@@ -62,7 +62,7 @@ def test_every_label_is_found_and_filled(hard: LabelledOutput) -> None:
     assert "1 rejected image left out" in told
 
 
-def test_supervision_reads_the_same_masks(own_scenes: LabelledOutput) -> None:
+def test_supervision_reads_the_same_masks(own_scenes: JobOutput) -> None:
     import supervision as sv
 
     run_export(own_scenes.uri, "format=yolo", "splits={train: 0.6, val: 0.4}")
@@ -90,7 +90,7 @@ def test_supervision_reads_the_same_masks(own_scenes: LabelledOutput) -> None:
     assert not expected
 
 
-def test_one_link_for_each_split_leads_to_the_images(own_scenes: LabelledOutput) -> None:
+def test_one_link_for_each_split_leads_to_the_images(own_scenes: JobOutput) -> None:
     """The commands of the closing text, as they stand."""
     told = run_export(own_scenes.uri, "format=yolo")
     commands = [line.strip() for line in told.splitlines() if line.startswith("  ")]
@@ -104,7 +104,7 @@ def test_one_link_for_each_split_leads_to_the_images(own_scenes: LabelledOutput)
     assert len(list(Path(own_scenes.plan.input_root).glob("*.jpg"))) == 21
 
 
-def test_an_empty_split_is_told(hard: LabelledOutput) -> None:
+def test_an_empty_split_is_told(hard: JobOutput) -> None:
     told = run_export(hard.uri, "format=yolo", "splits={train: 0.5, val: 0.499999999, odd: 0.000000001}")
     assert "\nodd is empty" in told
     assert "train is empty" not in told
@@ -136,7 +136,7 @@ def test_names_that_ultralytics_would_mix_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("splits", ["{train: 0.5, val: 0.5}", "{train: 0.9, val: 0.05, holdout: 0.05}"])
-def test_no_label_of_another_split_is_left(splits: str, own_scenes: LabelledOutput) -> None:
+def test_no_label_of_another_split_is_left(splits: str, own_scenes: JobOutput) -> None:
     folder = Path(own_scenes.uri, "yolo")
     run_export(own_scenes.uri, "format=yolo", "splits={train: 0.1, val: 0.2, test: 0.7}")
     (folder / "NOTES.md").write_text("mine")

@@ -34,7 +34,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     uri = str(tmp_path_factory.mktemp("fuzz") / "labels-of-a-job")
     storage = open_storage(uri, {})
     config = compose_config("label", ["input.uri=s3://bucket", f"output.uri={uri}"])
-    record = run_record.claim(
+    record = run_record.create_or_match(
         storage,
         uri,
         run_record.label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None),

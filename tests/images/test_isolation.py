@@ -7,7 +7,7 @@ import time
 import pytest
 
 from autolabel.errors import RejectCode, RejectedImage
-from autolabel.images.isolation import Quarantine
+from autolabel.images.isolation import DecoderProcess
 
 
 def die(signal_number: int) -> None:
@@ -21,7 +21,7 @@ def refuse() -> None:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGSEGV, signal.SIGKILL])
 def test_a_death_is_a_rejection_and_the_next_one_lives(signal_number: int) -> None:
-    with Quarantine() as quarantine:
+    with DecoderProcess() as quarantine:
         first = quarantine.submit(os.getpid).result()
         assert first != os.getpid()
         assert quarantine.submit(os.getpid).result() == first
@@ -32,13 +32,13 @@ def test_a_death_is_a_rejection_and_the_next_one_lives(signal_number: int) -> No
 
 
 def test_what_is_raised_there_is_raised_here() -> None:
-    with Quarantine() as quarantine, pytest.raises(RejectedImage) as raised:
+    with DecoderProcess() as quarantine, pytest.raises(RejectedImage) as raised:
         quarantine.submit(refuse).result()
     assert (raised.value.code, raised.value.detail) == (RejectCode.CORRUPT, "no")
 
 
 def test_the_process_is_the_first_to_go_when_memory_runs_out() -> None:
-    with Quarantine() as quarantine:
+    with DecoderProcess() as quarantine:
         assert quarantine.submit(score).result() == "1000\n"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from autolabel.errors import BadInput, JobFailed, Refused, StorageError
 from autolabel.output import lease
-from autolabel.output.lease import claim, held, last_run, record_uri, this_run
+from autolabel.output.lease import acquire, acquired, last_run, record_uri, this_run
 from autolabel.storage import Storage, open_storage
 from tests.conftest import S3
 from tests.support.jobs import run_label, run_verify
@@ -48,10 +48,10 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_live_run_of_this_machine_is_not_disturbed(place: tuple[Storage, str]) -> None:
-    with held(*place) as mine:
+    with acquired(*place) as mine:
         started = time.monotonic()
         with pytest.raises(Refused, match=rf"in the hands of .* \(process {os.getpid()}\), since 20") as refused:
-            claim(*place)
+            acquire(*place)
         assert time.monotonic() - started < 1
         assert refused.value.exit_code == 3
         mine.check()
@@ -61,23 +61,23 @@ def test_a_live_run_of_another_machine_is_seen_by_its_renewals(
     place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with elsewhere(monkeypatch):
-        context = held(*place)
+        context = acquired(*place)
         context.__enter__()
     try:
         with pytest.raises(Refused, match="in the hands of"):
-            claim(*place)
+            acquire(*place)
     finally:
         context.__exit__(None, None, None)
-    assert claim(*place).number == 2
+    assert acquire(*place).number == 2
 
 
 def test_a_dead_run_of_another_machine_expires(
     place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with elsewhere(monkeypatch):
-        claim(*place)  # and never renews
+        acquire(*place)  # and never renews
     started = time.monotonic()
-    assert claim(*place).number == 2
+    assert acquire(*place).number == 2
     assert lease.EXPIRES_S <= time.monotonic() - started < lease.EXPIRES_S + 5
     assert "taking over from" in caplog.text
 
@@ -92,7 +92,7 @@ def test_a_killed_process_of_this_machine_holds_nobody_up(tmp_path: Path) -> Non
     assert left is not None
     assert left.ended_at is None
     started = time.monotonic()
-    assert claim(storage, str(tmp_path)).number == 2
+    assert acquire(storage, str(tmp_path)).number == 2
     assert time.monotonic() - started < 1
 
 
@@ -100,12 +100,12 @@ def test_another_process_with_the_pid_of_a_dead_one_is_not_taken_for_it(tmp_path
     storage = open_storage(str(tmp_path), {})
     earlier = replace(this_run(1), process_started_at=1.0)
     assert storage.create_once(record_uri(str(tmp_path), 1), lease.encoded(earlier))
-    assert claim(storage, str(tmp_path)).number == 2
+    assert acquire(storage, str(tmp_path)).number == 2
 
 
 def test_a_run_that_ended_is_followed_at_once(place: tuple[Storage, str]) -> None:
     for number in (1, 2, 3):
-        with held(*place):
+        with acquired(*place):
             run = last_run(*place)
             assert run is not None
             assert (run.number, run.ended_at) == (number, None)
@@ -119,30 +119,30 @@ def test_a_damaged_record_is_told(place: tuple[Storage, str], damaged: bytes) ->
     storage, uri = place
     storage.overwrite(record_uri(uri, 3), damaged)
     with pytest.raises(BadInput, match=r"runs/00000003\.json was not written by autolabel, or is damaged"):
-        claim(storage, uri)
+        acquire(storage, uri)
 
 
 def test_a_run_that_fails_lets_go(place: tuple[Storage, str]) -> None:
-    with pytest.raises(ZeroDivisionError), held(*place):
+    with pytest.raises(ZeroDivisionError), acquired(*place):
         raise ZeroDivisionError
-    assert claim(*place).number == 2
+    assert acquire(*place).number == 2
 
 
 @pytest.mark.parametrize("before", ["nothing", "ended", "dead"])
 def test_of_many_claimants_one_wins(before: str, place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch) -> None:
     if before == "ended":
-        with held(*place):
+        with acquired(*place):
             pass
     elif before == "dead":
         with elsewhere(monkeypatch):
-            claim(*place)
+            acquire(*place)
     outcomes: Counter[str] = Counter()
     barrier = threading.Barrier(8)
 
     def compete() -> None:
         barrier.wait()
         try:
-            claim(*place)
+            acquire(*place)
             outcomes["won"] += 1
         except Refused:
             outcomes["refused"] += 1
@@ -157,7 +157,7 @@ def test_of_many_claimants_one_wins(before: str, place: tuple[Storage, str], mon
 
 def test_a_holder_that_was_taken_over_ends_and_leaves_the_record_alone(place: tuple[Storage, str]) -> None:
     storage, uri = place
-    with pytest.raises(JobFailed, match="taken over by .* on "), held(storage, uri) as mine:
+    with pytest.raises(JobFailed, match="taken over by .* on "), acquired(storage, uri) as mine:
         assert storage.create_once(record_uri(uri, 2), lease.encoded(this_run(2)))
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -178,7 +178,7 @@ def test_an_outage_shorter_than_the_lease_is_sat_out(
         failures.append(time.monotonic())
         raise StorageError("outage")
 
-    with held(storage, uri) as mine:
+    with acquired(storage, uri) as mine:
         with monkeypatch.context() as patch:
             patch.setattr(lease, "last_run", failing)
             while time.monotonic() < until:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from autolabel.labels.columns import Found, found
+from autolabel.labels.columns import InstanceColumns, instance_columns
 from autolabel.labels.schema import INSTANCE
 from autolabel.masks.rle import area, bbox_xywh, encode, from_runs
-from autolabel.output.mask_checks import doubtful, extent, extents, mask_problems
+from autolabel.output.mask_checks import extent, extents, mask_problems, suspect_masks
 
 SIZES_HW = st.tuples(st.integers(1, 9), st.integers(1, 9))
 MASKS = arrays(bool, SIZES_HW)
@@ -44,8 +44,8 @@ def stored(mask: np.ndarray, fault: str, other: str) -> dict[str, Any]:
     return instance
 
 
-def as_found(instances: list[dict[str, Any]]) -> Found:
-    return found(pa.array([instances], pa.list_(INSTANCE)), 0)
+def as_found(instances: list[dict[str, Any]]) -> InstanceColumns:
+    return instance_columns(pa.array([instances], pa.list_(INSTANCE)), 0)
 
 
 seen: Counter[str] = Counter()
@@ -59,7 +59,7 @@ seen: Counter[str] = Counter()
 def check_doubts(cases: list[tuple[np.ndarray, str, str]]) -> None:
     instances = [stored(*case) for case in cases]
     sizes_hw = [mask.shape for mask, _, _ in cases]
-    doubted = doubtful(as_found(instances), np.array(sizes_hw, np.int64)).tolist()
+    doubted = suspect_masks(as_found(instances), np.array(sizes_hw, np.int64)).tolist()
     problems = [list(mask_problems(*pair)) for pair in zip(instances, sizes_hw, strict=True)]
     damaged = any("does not decode" in problem for told in problems for problem in told)
     for (_, fault, _), told, doubt in zip(cases, problems, doubted, strict=True):
@@ -100,7 +100,7 @@ def test_a_mask_that_claims_to_be_huge_costs_no_memory() -> None:
     huge = stored(np.ones((1, 1), bool), "none", "")
     huge |= {"area": side, "bbox": [0, 0, side, 1], "segmentation": {"size": [1, side], "counts": rle.counts}}
     tracemalloc.start()
-    doubted = doubtful(as_found([huge]), np.array([[1, side]]))
+    doubted = suspect_masks(as_found([huge]), np.array([[1, side]]))
     problems = list(mask_problems(huge, (1, side)))
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -11,32 +11,32 @@ from autolabel.cli.commands import main
 from autolabel.config.compose import compose_config
 from autolabel.labels.units import unit_uri
 from autolabel.output import lease
-from autolabel.output.job_output import LabelledOutput
-from autolabel.output.lease import held, last_run, record_uri
+from autolabel.output.job_output import JobOutput
+from autolabel.output.lease import acquired, last_run, record_uri
 from autolabel.output.status import JobStatus, status
 from tests.support.outputs import labelled_scenes
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledOutput:
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> JobOutput:
     """Eleven images in three units."""
     return labelled_scenes(tmp_path_factory.mktemp("labelled"), count=10)
 
 
-def asked(output: LabelledOutput) -> JobStatus:
+def asked(output: JobOutput) -> JobStatus:
     found = status(compose_config("status", [f"output.uri='{output.uri}'"]))
     assert isinstance(found, JobStatus)
     return found
 
 
-def ended_at(output: LabelledOutput, *seconds_ago: float) -> None:
+def ended_at(output: JobOutput, *seconds_ago: float) -> None:
     for unit, seconds in enumerate(seconds_ago):
         os.utime(unit_uri(output.uri, unit), (time.time() - seconds,) * 2)
 
 
-def test_a_running_job_has_a_rate_and_a_holder(labelled: LabelledOutput) -> None:
+def test_a_running_job_has_a_rate_and_a_holder(labelled: JobOutput) -> None:
     ended_at(labelled, 50, 30, 10)
-    with held(labelled.storage, labelled.uri):
+    with acquired(labelled.storage, labelled.uri):
         text = str(asked(labelled))
     assert "11 of 11 images (100.0%), 3 of 3 units; the last one 00:10 ago; 0.175 images/s" in text  # 4 + 3 in 40 s
     assert "90.91% labelled, 0.00% empty, 9.09% rejected" in text
@@ -50,7 +50,7 @@ def test_a_dead_job_is_seen_and_has_no_time_left(tmp_path: Path) -> None:
     output = labelled_scenes(tmp_path, count=10)
     Path(unit_uri(output.uri, 2)).unlink()
     ended_at(output, 50, 30)
-    with held(output.storage, output.uri):
+    with acquired(output.storage, output.uri):
         working = asked(output)
         record = output.storage.read(record_uri(output.uri, 1))
     assert "8 of 11 images (72.7%), 2 of 3 units; the last one 00:30 ago; 0.2 images/s, 00:15 left" in str(working)
@@ -66,7 +66,7 @@ def test_a_dead_job_is_seen_and_has_no_time_left(tmp_path: Path) -> None:
     assert "left" not in text
 
 
-def test_of_many_units_a_sample_is_looked_at(labelled: LabelledOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_units_a_sample_is_looked_at(labelled: JobOutput, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autolabel.output.status.FOOTERS", 2)
     assert "(2 of the units looked at)" in str(asked(labelled))
 

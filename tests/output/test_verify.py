@@ -44,7 +44,7 @@ def written(folder: Path, units: Sequence[Sequence[ImageLabels]], *, unit_size: 
     settings = run_record.label_settings(
         config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None
     )
-    record = run_record.claim(storage, uri, settings)
+    record = run_record.create_or_match(storage, uri, settings)
     images = [Listed(f"s3://bucket/{row.image_id}.jpg", 10, "e") for rows in units for row in rows]
     assert plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, unit_size))
     for unit, rows in enumerate(units):

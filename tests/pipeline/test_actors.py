@@ -18,7 +18,7 @@ from ray import cloudpickle
 from autolabel.config.compose import compose_config
 from autolabel.errors import CheckpointError, JobFailed, StorageError
 from autolabel.pipeline import actors, heartbeat
-from autolabel.pipeline.heartbeat import Tally
+from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.job import label
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from tests.pipeline.test_unit import prepared
@@ -43,7 +43,7 @@ def test_a_checkpoint_that_only_the_actor_lacks_ends_the_job_with_its_message(tm
     job = replace(job, config=replace(job.config, model=model), checkpoint_sha256="0" * 64)
     began = time.monotonic()
     with pytest.raises(CheckpointError, match=r"gone\.safetensors: there is no such file"):
-        list(actors.label_units(job, [0, 1], Tally()))
+        list(actors.label_units(job, [0, 1], Heartbeat()))
     assert time.monotonic() - began < 60
 
 
@@ -51,7 +51,7 @@ def test_a_storage_that_fails_in_the_actor_ends_the_job_with_its_message(tmp_pat
     job, _ = prepared(tmp_path)
     (tmp_path / "out" / "labels").write_bytes(b"a file where the folder should be")
     with pytest.raises(StorageError, match="labels/00000000.parquet: cannot be written"):
-        list(actors.label_units(job, [0], Tally()))
+        list(actors.label_units(job, [0], Heartbeat()))
 
 
 def test_a_cluster_without_the_gpus_asked_for_is_given_up(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_cluster_without_the_gpus_asked_for_is_given_up(tmp_path: Path) -> Non
     cluster = replace(job.config.cluster, gpus_per_actor=1, start_timeout_s=3)
     began = time.monotonic()
     with pytest.raises(JobFailed, match="no labelling actor started within 3 s; each takes 1 CPUs and 1 GPUs"):
-        list(actors.label_units(replace(job, config=replace(job.config, cluster=cluster)), [0], Tally()))
+        list(actors.label_units(replace(job, config=replace(job.config, cluster=cluster)), [0], Heartbeat()))
     assert time.monotonic() - began < 30
 
 
@@ -94,10 +94,10 @@ def test_a_stuck_actor_ends_the_job_and_says_what_it_was_at(tmp_path: Path) -> N
 def test_a_stuck_job_ends_also_where_the_first_interruption_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's own destructors run at any moment, and Python drops what is raised in one."""
     monkeypatch.setattr(heartbeat, "INTERRUPT_AGAIN_S", 0.5)
-    stuck = cast(Tally, SimpleNamespace(standstill=lambda: (99.0, [7])))
+    stuck = cast(Heartbeat, SimpleNamespace(since_progress=lambda: (99.0, [7])))
     lost = []
     said = pytest.raises(JobFailed, match=r"nothing has happened for 99 s; units in hand: \[7\]")
-    with said, heartbeat.watched(stuck, 0.2):
+    with said, heartbeat.fail_on_stall(stuck, 0.2):
         try:
             time.sleep(30)
         except KeyboardInterrupt:
@@ -117,7 +117,7 @@ def test_an_actor_that_dies_at_its_start_is_given_up(tmp_path: Path) -> None:
 
     job = replace(job, config=replace(job.config, cluster=replace(job.config.cluster, start_timeout_s=20)))
     with pytest.raises(JobFailed, match="no labelling actor started within 20 s"):
-        list(actors.label_units(job, [0], Tally(), load=die))
+        list(actors.label_units(job, [0], Heartbeat(), load=die))
     assert deaths.read_text()
 
 
@@ -133,8 +133,8 @@ def test_a_unit_that_kills_every_process_ends_the_job(tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import it
 
     def load(_: object) -> Engine:
-        actors.LIVES = 2  # in the actor
+        actors.MAX_ATTEMPTS = 2  # in the actor
         return Deadly()
 
     with pytest.raises(JobFailed, match="unit 0: the process at work on it has died 2 times"):
-        list(actors.label_units(job, [0], Tally(), load=load))
+        list(actors.label_units(job, [0], Heartbeat(), load=load))

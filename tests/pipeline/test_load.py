@@ -10,7 +10,7 @@ import pytest
 from autolabel.config import LabelConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode, StorageError
-from autolabel.pipeline.load import LoadedImage, Rejection, ahead, load
+from autolabel.pipeline.load import ModelInput, Rejection, load_image, prefetch
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, open_storage
 from tests.support.bad_images import good_images
@@ -36,7 +36,7 @@ def test_order_is_kept_and_the_budget_too(pool: ThreadPoolExecutor, budget_bytes
         return size
 
     given = []
-    for item, loaded in ahead(sizes, work, pool=pool, cost_bytes=lambda size: size, budget_bytes=budget_bytes):
+    for item, loaded in prefetch(sizes, work, pool=pool, cost_bytes=lambda size: size, budget_bytes=budget_bytes):
         assert item == loaded
         given.append(item)
         with lock:
@@ -50,7 +50,7 @@ def test_order_is_kept_and_the_budget_too(pool: ThreadPoolExecutor, budget_bytes
 
 def test_the_pool_works_ahead_of_the_caller(pool: ThreadPoolExecutor) -> None:
     started = [threading.Event() for _ in range(4)]
-    items = ahead(range(4), lambda n: started[n].set(), pool=pool, cost_bytes=lambda _: 1, budget_bytes=10)
+    items = prefetch(range(4), lambda n: started[n].set(), pool=pool, cost_bytes=lambda _: 1, budget_bytes=10)
     next(items)
     assert all(event.wait(10) for event in started)
 
@@ -66,7 +66,7 @@ def test_an_error_reaches_the_caller_and_what_waits_is_cancelled() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(StorageError, match="gone"):
-            list(ahead(range(50), work, pool=pool, cost_bytes=lambda _: 1, budget_bytes=100))
+            list(prefetch(range(50), work, pool=pool, cost_bytes=lambda _: 1, budget_bytes=100))
         release.set()
     assert len(ran) <= 1  # the one that ran already
 
@@ -89,12 +89,12 @@ def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(
     storage, path = open_storage(str(tmp_path), {}), tmp_path / "image"
     path.write_bytes(next(iter(good_images().values())))
 
-    def loaded_now(image: PlannedImage) -> LoadedImage | Rejection:
-        loaded, _ = load(image, storage=storage, decoders=pool, config=config, side_px=56)
+    def loaded_now(image: PlannedImage) -> ModelInput | Rejection:
+        loaded, _ = load_image(image, storage=storage, decoders=pool, config=config, side_px=56)
         return loaded
 
     loaded = loaded_now(planned(storage, path))
-    assert isinstance(loaded, LoadedImage)
+    assert isinstance(loaded, ModelInput)
     assert loaded.pixels.shape == (3, 56, 56)
     assert len(loaded.frame.sha256) == 64
 
@@ -105,7 +105,7 @@ def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(
         return rejection.code
 
     height, width = loaded.frame.size_hw
-    assert isinstance(loaded_now(planned(storage, path, size_hw=(height, width))), LoadedImage)
+    assert isinstance(loaded_now(planned(storage, path, size_hw=(height, width))), ModelInput)
     assert code(planned(storage, path, size_hw=(width + 1, height))) == RejectCode.SIZE_MISMATCH
     assert code(planned(storage, path, size_bytes=3)) == RejectCode.CHANGED
     assert code(planned(storage, path, etag="1")) == RejectCode.CHANGED

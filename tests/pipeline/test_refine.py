@@ -10,7 +10,7 @@ from autolabel.cli.commands import main
 from autolabel.config import OutputConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput, Refused
-from autolabel.output.job_output import LabelledOutput, finished_output
+from autolabel.output.job_output import JobOutput, finished_output
 from autolabel.pipeline.refine import refine
 from tests.support.jobs import run_verify
 from tests.support.outputs import ONTOLOGY, labelled_scenes
@@ -19,17 +19,17 @@ ROW = ["image_id", "status", "prompts", "instances", "candidates"]
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledOutput:
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> JobOutput:
     return labelled_scenes(tmp_path_factory.mktemp("labelled"), count=10)
 
 
-def refined(labelled: LabelledOutput, folder: Path, *overrides: str) -> LabelledOutput:
+def refined(labelled: JobOutput, folder: Path, *overrides: str) -> JobOutput:
     uri = str(folder / "refined")
     print(refine(compose_config("refine", [f"output.uri='{labelled.uri}'", f"refined.uri='{uri}'", *overrides])))
     return finished_output(OutputConfig(uri=uri))
 
 
-def rows(output: LabelledOutput) -> list[dict[str, Any]]:
+def rows(output: JobOutput) -> list[dict[str, Any]]:
     return list(output.rows(ROW))
 
 
@@ -44,7 +44,7 @@ def rows(output: LabelledOutput) -> list[dict[str, Any]]:
         pytest.param(["max_instances=2", "threshold=0.3"], id="at most two"),
     ],
 )
-def test_as_if_labelled_with_these_limits(labelled: LabelledOutput, tmp_path: Path, limits: list[str]) -> None:
+def test_as_if_labelled_with_these_limits(labelled: JobOutput, tmp_path: Path, limits: list[str]) -> None:
     """Scenes and mistakes are drawn from a seed, so the same instances are divided by other limits here."""
     expected = labelled_scenes(tmp_path, count=10, overrides=limits)
     found = refined(labelled, tmp_path, *limits)
@@ -55,7 +55,7 @@ def test_as_if_labelled_with_these_limits(labelled: LabelledOutput, tmp_path: Pa
     assert found.record.settings["refined_from"] == {"uri": labelled.uri, "fingerprint": labelled.record.fingerprint}
 
 
-def test_nothing_asked_is_the_same_and_a_refined_set_can_be_refined(labelled: LabelledOutput, tmp_path: Path) -> None:
+def test_nothing_asked_is_the_same_and_a_refined_set_can_be_refined(labelled: JobOutput, tmp_path: Path) -> None:
     first = refined(labelled, tmp_path / "first")
     assert rows(first) == rows(labelled)
     low = refined(first, tmp_path / "low", "threshold=0.3", "nms.within=null")
@@ -63,7 +63,7 @@ def test_nothing_asked_is_the_same_and_a_refined_set_can_be_refined(labelled: La
     assert rows(back) == rows(labelled)
 
 
-def test_thresholds_of_categories_come_from_a_prompts_file(labelled: LabelledOutput, tmp_path: Path) -> None:
+def test_thresholds_of_categories_come_from_a_prompts_file(labelled: JobOutput, tmp_path: Path) -> None:
     categories = [{**c, "threshold": 0.9 if c["id"] == 1 else 0.3} for c in ONTOLOGY.to_list()]
     file = tmp_path / "prompts.yaml"
     file.write_text(yaml.safe_dump({"categories": categories}))
@@ -76,7 +76,7 @@ def test_thresholds_of_categories_come_from_a_prompts_file(labelled: LabelledOut
     assert 0.3 < min(scores[2]) < 0.4
 
 
-def test_the_same_command_goes_on_and_another_one_is_refused(labelled: LabelledOutput, tmp_path: Path) -> None:
+def test_the_same_command_goes_on_and_another_one_is_refused(labelled: JobOutput, tmp_path: Path) -> None:
     once = refined(labelled, tmp_path, "threshold=0.7")
     kept, lost = (Path(once.uri, "labels", f"{unit:08d}.parquet") for unit in (0, 1))
     before, contents = kept.stat().st_mtime_ns, lost.read_bytes()
@@ -88,7 +88,7 @@ def test_the_same_command_goes_on_and_another_one_is_refused(labelled: LabelledO
         refined(labelled, tmp_path, "threshold=0.8")
 
 
-def test_everything_wrong_is_told(labelled: LabelledOutput, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_wrong_is_told(labelled: JobOutput, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BadInput) as low:
         refined(labelled, tmp_path, "threshold=0.1")
     assert [problem.split(" is below")[0] for problem in low.value.problems] == [

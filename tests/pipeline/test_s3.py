@@ -8,7 +8,7 @@ from autolabel.config.compose import compose_config
 from autolabel.labels.units import done_units, open_unit
 from autolabel.output.run_record import read
 from autolabel.pipeline import actors
-from autolabel.pipeline.heartbeat import Tally
+from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.job import label
 from autolabel.pipeline.messages import LabelJob
 from autolabel.plan import Plan
@@ -64,7 +64,7 @@ def test_from_s3_to_s3_with_several_workers(s3: S3, bucket: tuple[str, Path], tm
         record=record,
         checkpoint_sha256=None,
     )
-    reports = list(actors.label_units(job, range(plan.n_units), Tally()))
+    reports = list(actors.label_units(job, range(plan.n_units), Heartbeat()))
     assert {report.unit for report in reports} == set(range(16))
     assert len({report.worker for report in reports}) == 2
 

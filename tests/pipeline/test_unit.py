@@ -27,7 +27,7 @@ from autolabel.output import run_record
 from autolabel.pipeline import unit as labeler_module
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.timing import StageSeconds
-from autolabel.pipeline.unit import Labeler
+from autolabel.pipeline.unit import UnitLabeler
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.storage import Storage, open_storage
@@ -105,8 +105,8 @@ def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
     return job, storage
 
 
-def labeler(job: LabelJob, engine: FoundEverywhere) -> Labeler:
-    return Labeler(job, cast(Engine, engine))
+def labeler(job: LabelJob, engine: FoundEverywhere) -> UnitLabeler:
+    return UnitLabeler(job, cast(Engine, engine))
 
 
 def test_synonyms_thresholds_and_caps_make_the_rows(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_in_quarantine_the_image_that_kills_is_rejected_and_the_others_are_as_ev
     (tmp_path / "out" / "labels" / "00000000.parquet").unlink()
     deaths = deadly_images(tmp_path, monkeypatch)
     make_deadly(tmp_path / "in" / Path(expected[1]["uri"]).name)
-    report = labeler(job, FoundEverywhere()).label_unit(0, careful=True)
+    report = labeler(job, FoundEverywhere()).label_unit(0, isolate_decoding=True)
     rows = open_unit(storage, job.output_uri, 0).read().to_pylist()
     assert report.summary.rejected_by == {"decoder_died": 1}
     assert report.stages.decode > 0
@@ -178,7 +178,7 @@ def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: p
     slow(LocalStorage, "read", 0.3)
     slow(decode, "decode", 0.35)
     slow(FoundEverywhere, "segment", 0.6)
-    slow(labeler_module, "finish", 0.45)
+    slow(labeler_module, "labels_from_results", 0.45)
     slow(LocalStorage, "create_once", 1.5)
     stages = labeler(job, FoundEverywhere()).label_unit(0).stages
     slept = StageSeconds(fetch=3 * 0.3, decode=3 * 0.35, segment=2 * 0.6, finish=3 * 0.45, write=1.5)  # two batches
@@ -213,13 +213,13 @@ def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: 
     write_scenes(tmp_path / "in", count=40, seed=0)
     job, _ = planned_job(tmp_path, "batch.images=1")
     engine, may_finish = FoundNowhere(), threading.Event()
-    finish = labeler_module.finish
+    finish = labeler_module.labels_from_results
 
     def held_up(*arguments: object) -> ImageLabels:
         assert may_finish.wait(30)
         return finish(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(labeler_module, "finish", held_up)
+    monkeypatch.setattr(labeler_module, "labels_from_results", held_up)
     with ThreadPoolExecutor(1) as pool:
         report = pool.submit(labeler(job, engine).label_unit, 0)
         while len(engine.asked) < labeler_module.BATCHES_BEHIND + 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autolabel.config.compose import compose_config
-from autolabel.output.job_output import LabelledOutput
+from autolabel.output.job_output import JobOutput
 from autolabel.report import report
 from tests.support.outputs import labelled_scenes
 
@@ -21,7 +21,7 @@ HOSTILE = (
 
 @dataclass(frozen=True)
 class Reported:
-    output: LabelledOutput
+    output: JobOutput
     folder: Path
     said: str
 

@@ -17,9 +17,9 @@ from autolabel.labels.types import ImageLabels, Instance, PromptResult
 from autolabel.labels.units import file_metadata, read_columns, write_unit
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
-from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.job_output import JobOutput, open_output
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.review.queue import REASONS, SCHEMA, Doubted, ReviewQueue, doubted
+from autolabel.review.queue import REASONS, SCHEMA, ReviewQueue, ReviewScores, review_scores
 from autolabel.storage import Listed, open_storage
 
 ONTOLOGY = Ontology(
@@ -79,14 +79,14 @@ def image(
     )
 
 
-def output_of(folder: Path, rows: Sequence[ImageLabels], unit_size: int = 2) -> LabelledOutput:
+def output_of(folder: Path, rows: Sequence[ImageLabels], unit_size: int = 2) -> JobOutput:
     uri = str(folder / "labels")
     storage = open_storage(uri, {})
     config = compose_config("label", ["input.uri=s3://bucket", f"output.uri={uri}"])
     settings = run_record.label_settings(
         config, ONTOLOGY, input_uri="s3://bucket", weights="none", exemplars_sha256=None
     )
-    record = run_record.claim(storage, uri, settings)
+    record = run_record.create_or_match(storage, uri, settings)
     listing = Listing(root="s3://bucket", images=[Listed(row.uri, 10, "e") for row in rows])
     plan.seal(storage, uri, plan.encode(listing, {}, unit_size))
     for unit in range(-(-len(rows) // unit_size)):
@@ -136,7 +136,7 @@ def test_an_image_has_the_reasons_that_it_gives(
     row: ImageLabels, reasons: dict[str, float], categories: list[str], tmp_path: Path
 ) -> None:
     output = output_of(tmp_path, [row])
-    told = doubted(read_columns(output.storage, output.uri, 0), output.record)
+    told = review_scores(read_columns(output.storage, output.uri, 0), output.record)
     assert {name: value for name, value in zip(REASONS, told.reasons[0], strict=True) if value} == pytest.approx(
         reasons
     )
@@ -150,7 +150,7 @@ def test_the_queue_is_written_most_doubtful_first_without_rejected_images(tmp_pa
     )
     rows = [image(1, [SURE]), image(2, [near]), image(3, [nearer]), rejected, image(5, [nearer])]
     output = output_of(tmp_path, rows)
-    units = [doubted(read_columns(output.storage, output.uri, unit), output.record) for unit in range(3)]
+    units = [review_scores(read_columns(output.storage, output.uri, unit), output.record) for unit in range(3)]
     uri = ReviewQueue(units).write(output.storage, output.uri, ["car", "bus"])
     table = pq.read_table(uri)
     assert table.schema.equals(SCHEMA)
@@ -166,7 +166,7 @@ def test_a_queue_of_several_row_groups_keeps_its_order(tmp_path: Path, monkeypat
     monkeypatch.setattr("autolabel.review.queue.ROWS_PER_GROUP", 10)
     rng = np.random.default_rng(0)
     units = [
-        Doubted(
+        ReviewScores(
             image_id=np.arange(7) + 7 * unit,
             uri=pa.array([f"{7 * unit + n}" for n in range(7)], pa.large_string()),
             reasons=rng.random((7, len(REASONS))).astype(np.float32),

@@ -14,7 +14,7 @@ from autolabel.demo.scenes import draw_scene
 from autolabel.sam3.architecture import FULL, TINY, build, build_empty, place, seed_weights
 from autolabel.sam3.checkpoint import load
 from autolabel.sam3.engine import Engine, Pair, PairResult
-from autolabel.sam3.forward import Asked, Forward
+from autolabel.sam3.forward import EncodedPrompts, Forward
 from autolabel.sam3.precision import PRECISIONS, multiply_in, narrow
 from autolabel.sam3.preprocess import resize
 from tests.sam3.agreement import Agreement
@@ -74,7 +74,7 @@ def test_nine_tenths_of_the_operations_at_full_size_are_narrow(
     monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", operations.attention)
     with operations:
         features = forward.images(torch.empty(1, 3, FULL.resolution, FULL.resolution, device=meta))
-        asked = Asked(
+        asked = EncodedPrompts(
             images=[0] * n_prompts,
             tokens=torch.empty(n_prompts, 6, FULL.width, device=meta),
             padding=torch.empty(n_prompts, 6, dtype=torch.bool, device=meta),

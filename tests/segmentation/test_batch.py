@@ -11,7 +11,7 @@ from autolabel.errors import JobFailed
 from autolabel.labels.units import open_unit
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair, PairResult
-from autolabel.sam3.forward import Asked, Forward, Found, ImageFeatures
+from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
 from autolabel.segmentation.batch import NO_ROOM, segment_batch
 from tests.pipeline.test_unit import FoundEverywhere, labeler, prepared
 
@@ -111,7 +111,9 @@ def test_the_engine_gives_up_after_a_single_pair_and_goes_on_with_the_next_image
             marked.append(features.coarse[1].clone())
         return features
 
-    def no_masks(self: Forward, features: ImageFeatures, asked: Asked, found: Found, **kwargs: Any) -> torch.Tensor:
+    def no_masks(
+        self: Forward, features: ImageFeatures, asked: EncodedPrompts, found: DecoderOutput, **kwargs: Any
+    ) -> torch.Tensor:
         of = {asked.images[pair] for pair in kwargs["pairs"]}
         if any(torch.allclose(features.coarse[image], marked[0], atol=1e-4) for image in of):
             refused.append(len(kwargs["pairs"]))

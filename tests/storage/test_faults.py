@@ -9,8 +9,8 @@ import pytest
 
 from autolabel.errors import BadInput, RejectCode, RejectedImage, StorageError
 from autolabel.output import lease, run_record
-from autolabel.output.lease import claim, encoded, held, last_run, record_uri, this_run
-from autolabel.pipeline.load import fetch
+from autolabel.output.lease import acquire, acquired, encoded, last_run, record_uri, this_run
+from autolabel.pipeline.load import fetch_image
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, base, open_storage
 from autolabel.storage.uris import join
@@ -45,7 +45,7 @@ def list_all(storage: Storage, uri: str) -> None:
 
 
 def use(storage: Storage, uri: str) -> None:
-    assert storage.use(f"{uri}/image.jpg", lambda file: (file.seek(-3, 2), file.read())[1]) == IMAGE[-3:]
+    assert storage.read_with(f"{uri}/image.jpg", lambda file: (file.seek(-3, 2), file.read())[1]) == IMAGE[-3:]
 
 
 def create_once(storage: Storage, uri: str) -> None:
@@ -121,7 +121,7 @@ def test_no_image_is_rejected_for_what_the_storage_does(
     kinds = ("slow_down", "reset", "short_body", "reset_after")
     with faulty.failing(*(Fault(kind=kind, rate=rate / 4, seed=seed) for seed, kind in enumerate(kinds))):
         for _ in range(200):
-            assert fetch(image, storage) == IMAGE
+            assert fetch_image(image, storage) == IMAGE
         assert sum(faulty.fired().values()) > 200 * rate / 3
 
 
@@ -140,7 +140,7 @@ def test_what_is_said_of_one_object_rejects_that_image(
     listed = storage.stat(f"{uri}/image.jpg")
     with faulty.failing(Fault(kind=kind, methods="GET")):
         with pytest.raises(RejectedImage) as rejected:
-            fetch(planned(listed.uri, etag=listed.etag), storage)
+            fetch_image(planned(listed.uri, etag=listed.etag), storage)
         assert rejected.value.code == code
         assert faulty.n_requests() == 1, "it was asked again"
 
@@ -232,7 +232,7 @@ def test_a_claim_whose_answer_was_lost_is_not_refused_by_itself(
     kind: str, place: tuple[Storage, str], faulty: FaultyS3
 ) -> None:
     with faulty.failing(Fault(kind=kind, methods="PUT", path="/runs/", times=1)):
-        mine = claim(*place)
+        mine = acquire(*place)
     assert mine.number == 1
     assert last_run(*place) == mine
 
@@ -249,7 +249,7 @@ def test_run_json_whose_answer_was_lost_is_ours(place: tuple[Storage, str], faul
     storage, uri = place
     settings: dict[str, Any] = {"schema_version": run_record.SCHEMA_VERSION}
     with faulty.failing(Fault(kind="reset_after", methods="PUT", path=run_record.RUN_NAME, times=1)):
-        mine = run_record.claim(storage, uri, settings)
+        mine = run_record.create_or_match(storage, uri, settings)
     assert storage.read(join(uri, run_record.RUN_NAME)).find(mine.run_id.encode()) > 0
 
 
@@ -258,7 +258,7 @@ def test_a_lease_outlives_an_outage_and_ends_in_one(
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_S", 0.1)
     monkeypatch.setattr(lease, "EXPIRES_S", 0.5)
-    with held(*place) as mine:
+    with acquired(*place) as mine:
         with faulty.failing(Fault(kind="reset")):
             time.sleep(1.5)
             mine.check()

@@ -133,7 +133,7 @@ def test_open_reads_from_anywhere(place: Place) -> None:
         file.seek(-3, os.SEEK_END)
         return file.read()
 
-    assert storage.use(join(folder, "plan"), last_three) == bytes([197, 198, 199])
+    assert storage.read_with(join(folder, "plan"), last_three) == bytes([197, 198, 199])
 
 
 def test_s3_lists_page_by_page(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ def test_work_on_a_file_is_done_again_from_its_start(monkeypatch: pytest.MonkeyP
             raise ConnectionResetError("reset by peer")
         return data
 
-    assert storage.use("memory://used/file", work) == b"content"
+    assert storage.read_with("memory://used/file", work) == b"content"
     assert starts == [0, 0, 0]
 
 

@@ -11,12 +11,12 @@ from autolabel.config import OutputConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode
 from autolabel.inputs.listing import Listing
-from autolabel.labels.schema import instance as instance_of
+from autolabel.labels.schema import instance_from_struct as instance_of
 from autolabel.labels.types import ImageLabels, Instance, Status
 from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, decode, encode
 from autolabel.output import run_record
-from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.job_output import JobOutput, open_output
 from autolabel.storage import Listed, open_storage
 from tests.support.outputs import ONTOLOGY
 
@@ -80,12 +80,12 @@ def make_output(
     root: str = "/photos",
     options: Mapping[str, object] | None = None,
     unit_size: int = 3,
-) -> LabelledOutput:
+) -> JobOutput:
     """An output at `uri` of images by URI, with their masks; None is a rejected one."""
     storage = open_storage(uri, dict(options or {}))
     config = compose_config("label", [f"input.uri='{root}'", "output.uri=elsewhere"])
     settings = run_record.label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
-    record = run_record.claim(storage, uri, settings)
+    record = run_record.create_or_match(storage, uri, settings)
     listing = Listing(root=root, images=[Listed(image) for image in images])
     plan.seal(storage, uri, plan.encode(listing, {}, unit_size))
     output = open_output(OutputConfig(uri=uri, storage_options=dict(options or {})))
@@ -103,13 +103,13 @@ def row(image_id: int, uri: str, made: Sequence[Made] | None) -> ImageLabels:
     return ImageLabels(image_id=image_id, uri=uri, size_hw=size_hw, orientation=1, sha256="0" * 64, instances=found)
 
 
-def stored(output: LabelledOutput) -> list[tuple[str, Instance]]:
+def stored(output: JobOutput) -> list[tuple[str, Instance]]:
     """Every instance with the name of its image, in order."""
     rows = output.rows(["uri", "instances"])
     return [(output.file_name(row["uri"]), instance_of(record)) for row in rows for record in row["instances"]]
 
 
-def masks_by_name(output: LabelledOutput) -> dict[str, list[tuple[str, Mask]]]:
+def masks_by_name(output: JobOutput) -> dict[str, list[tuple[str, Mask]]]:
     """Category names and masks of each image that could be read, by its name."""
     names = output.rows(["uri", "status"])
     found: dict[str, list[tuple[str, Mask]]] = {

@@ -18,9 +18,9 @@ from autolabel.labels.types import ImageLabels, Instance, PromptResult
 from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
-from autolabel.output.job_output import LabelledOutput, open_output
+from autolabel.output.job_output import JobOutput, open_output
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.selection import divide
+from autolabel.selection import split_by_rules
 from autolabel.storage import open_storage
 
 ONTOLOGY = Ontology(
@@ -36,7 +36,7 @@ UNIT_SIZE = 4
 
 def labelled_scenes(
     folder: Path, *, count: int, seed: int = 3, overrides: Sequence[str] = (), names: Sequence[str] = ()
-) -> LabelledOutput:
+) -> JobOutput:
     """`count` scenes in `folder/images` and their labels in `folder/labels`, a truncated file among the images.
 
     The first scenes are called by `names` (paths below `images`), the others by their number.
@@ -57,7 +57,7 @@ def labelled_scenes(
     uris = [f"input.uri='{images}'", f"output.uri='{output_uri}'", f"output.unit_size={UNIT_SIZE}"]
     config = compose_config("label", [*uris, *overrides])
     storage = open_storage(output_uri, {})
-    record = run_record.claim(
+    record = run_record.create_or_match(
         storage,
         output_uri,
         run_record.label_settings(config, ONTOLOGY, input_uri=str(images), weights="none", exemplars_sha256=None),
@@ -81,7 +81,7 @@ def labelled_scenes(
 
 def row(image_id: int, path: Path, scene: Scene, rng: np.random.Generator, record: run_record.RunRecord) -> ImageLabels:
     found = list(instances(scene, rng))
-    kept, others = divide(found, record.rules)
+    kept, others = split_by_rules(found, record.rules)
     asked = [(category.id, phrase) for category in record.ontology.categories for phrase in category.phrases]
     prompts = []
     for category_id, phrase in asked:
