@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from fsspec.utils import glob_translate
-
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
 from autolabel.inputs.manifests import MANIFESTS, ManifestRow, coco_rows
 from autolabel.redaction import has_password
 from autolabel.storage import SCHEMES, Listed, Storage, open_storage
 from autolabel.storage.local import LocalStorage
-from autolabel.storage.uris import absolute_uri, parent, resolve_uri, scheme_of
+from autolabel.storage.uris import absolute_uri, glob_regex, parent, resolve_uri, scheme_of
 
 BUCKET_SCHEMES = SCHEMES.keys() - {"file"}
 
@@ -94,7 +92,7 @@ def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
         except FileNotFoundError:
             pass  # a glob may end like a file
     if (folder := static_part(uri)) != uri:
-        matches = re.compile(glob_translate(uri)).fullmatch
+        matches = glob_regex(uri).fullmatch
         return Listing(root=folder, images=images(item for item in storage.list(folder) if matches(item.uri)))
     return Listing(root=parent(uri), images=images(storage.list_prefix(uri)))
 

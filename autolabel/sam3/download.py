@@ -12,17 +12,15 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import aiohttp
-import fsspec
 import httpx
-from botocore.exceptions import BotoCoreError
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -34,8 +32,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from autolabel.errors import CheckpointError
+from autolabel.errors import BadInput, CheckpointError, StorageError
+from autolabel.storage import Listed, open_storage
 
+RETRY_FOR_S = 30.0
+COPY_BYTES = 16 * 2**20
 HUB_URI = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/@]+))?(/(?P<file>.+))?")
 HUB_FILE = "sam3.pt"
 HUB_REVISIONS = {"facebook/sam3": "3c879f39826c281e95690f02c7821c4de09afae7"}  # where a URI names none; else main
@@ -130,36 +131,39 @@ def _from_storage(uri: str, storage_options: Mapping[str, Any]) -> tuple[Path, s
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be created, set AUTOLABEL_CACHE: {error.strerror}") from error
     try:
-        fs, remote = fsspec.core.url_to_fs(uri, **storage_options)
-        size, version = _version(fs, remote)
-        key = hashlib.sha256(f"{uri}\n{version}".encode()).hexdigest()[:32]
-        path = folder / f"{key}-{Path(remote).name}"
+        storage = open_storage(uri, dict(storage_options)).retrying_for(RETRY_FOR_S)
+        version = storage.stat(uri)
+        key = hashlib.sha256(f"{uri}\n{_told(version)}".encode()).hexdigest()[:32]
+        path = folder / f"{key}-{uri.rpartition('/')[2]}"
         with _locked(folder / f"{key}.lock"):
             if not path.exists():
                 partial = path.with_name(f"{path.name}.partial")
-                fs.get_file(remote, str(partial))
-                if _version(fs, remote) != (size, version) or size not in (None, partial.stat().st_size):
+                storage.read_with(uri, lambda file: _copy(file, partial))
+                if storage.stat(uri) != version or version.size_bytes not in (None, partial.stat().st_size):
                     raise CheckpointError(f"{uri}: was replaced or cut off while it was downloaded; try again")
                 partial.replace(path)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointError(f"{uri}: there is no such file") from error
     except PermissionError as error:
         raise CheckpointError(f"{uri}: access is denied; check the credentials: {error}") from error
-    except (OSError, aiohttp.ClientError, BotoCoreError) as error:
+    except StorageError as error:
         raise CheckpointError(f"{uri}: download failed: {error}") from error
-    except (ValueError, ImportError, TypeError) as error:  # s3fs reads its options only when it is first used
+    except CheckpointError:
+        raise
+    except BadInput as error:
         raise CheckpointError(f"{uri}: no storage of this kind, or not with these options: {error}") from error
-    return path, f"{uri} ({version})"
+    return path, f"{uri} ({_told(version)})"
 
 
-def _version(fs: Any, remote: str) -> tuple[int | None, str]:
-    """The size if it is told, and what changes when the file does: size, and etag or time where there is one."""
-    fs.invalidate_cache()
-    info = fs.info(remote)
-    if info["type"] != "file":
-        raise FileNotFoundError(remote)
-    stamps = {name: info.get(name) for name in ("size", "ETag", "etag", "mtime", "LastModified", "created")}
-    return info["size"], ", ".join(f"{name} {stamp}" for name, stamp in stamps.items() if stamp is not None)
+def _told(version: Listed) -> str:
+    """What changes when the file does: its size, and etag or time where the storage tells one."""
+    stamps = {"size": version.size_bytes, "etag": version.etag, "modified": version.modified_at}
+    return ", ".join(f"{name} {stamp}" for name, stamp in stamps.items() if stamp is not None)
+
+
+def _copy(source: IO[bytes], target: Path) -> None:
+    with target.open("wb") as file:
+        shutil.copyfileobj(source, file, COPY_BYTES)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import os
 import re
 
+from fsspec.utils import glob_translate
+
 
 def scheme_of(uri: str) -> str:
     """`s3` of `s3://bucket/key`; `file` where there is none."""
@@ -39,3 +41,8 @@ def parent(uri: str) -> str:
     """The folder of an object; the bucket where the key has none."""
     folder = uri.rstrip("/").rpartition("/")[0]
     return folder if not folder.endswith("/") else f"{folder}/" if scheme_of(uri) != "file" else "/"
+
+
+def glob_regex(uri: str) -> re.Pattern[str]:
+    """What a URI with `*`, `**`, `?` or `[...]` matches as a whole."""
+    return re.compile(glob_translate(uri))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO, Any
 
 import fsspec
 import httpx
@@ -43,14 +44,14 @@ def memory() -> Iterator[MemoryFileSystem]:
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was downloaded from memory://, slowly enough for others to come between."""
     seen: list[str] = []
-    get_file = MemoryFileSystem.get_file
+    copy = download._copy
 
-    def slow(self: MemoryFileSystem, remote: str, local: str) -> None:
-        seen.append(remote)
+    def slow(source: IO[bytes], target: Path) -> None:
+        seen.append(str(target))
         time.sleep(0.05)
-        get_file(self, remote, local)
+        copy(source, target)
 
-    monkeypatch.setattr(MemoryFileSystem, "get_file", slow)
+    monkeypatch.setattr(download, "_copy", slow)
     return seen
 
 
@@ -89,7 +90,7 @@ class TestStorage:
         assert one.path.parent == cache
         assert one.path.name.endswith("-sam3.pt")
         assert (one.sha256, len(downloads)) == (SHA256, 1)
-        assert one.source.startswith(f"{self.uri} (size 7000, created ")
+        assert one.source.startswith(f"{self.uri} (size 7000, modified ")
 
     def test_is_downloaded_once_by_many_threads(self, memory: MemoryFileSystem, downloads: list[str]) -> None:
         start = threading.Barrier(8)
@@ -111,14 +112,14 @@ class TestStorage:
     def test_a_file_replaced_meanwhile_is_not_kept(
         self, memory: MemoryFileSystem, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        get_file = MemoryFileSystem.get_file
+        copy = download._copy
 
-        def replaced(self: MemoryFileSystem, remote: str, local: str) -> None:
-            get_file(self, remote, local)
-            self.pipe_file(remote, DATA + b"!")
+        def replaced(source: IO[bytes], target: Path) -> None:
+            copy(source, target)
+            memory.pipe_file("/models/sam3.pt", DATA + b"!")
 
         with monkeypatch.context() as patched:
-            patched.setattr(MemoryFileSystem, "get_file", replaced)
+            patched.setattr(download, "_copy", replaced)
             with pytest.raises(CheckpointError, match="replaced or cut off while it was downloaded"):
                 fetch(self.uri, storage_options={})
         assert fetch(self.uri, storage_options={}).path.read_bytes() == DATA + b"!"
@@ -127,7 +128,7 @@ class TestStorage:
         self, memory: MemoryFileSystem, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(MemoryFileSystem, "get_file", lambda self, remote, local: Path(local).write_bytes(DATA[:9]))
+            patched.setattr(download, "_copy", lambda source, target: target.write_bytes(DATA[:9]))
             with pytest.raises(CheckpointError, match="replaced or cut off"):
                 fetch(self.uri, storage_options={})
         assert fetch(self.uri, storage_options={}).path.read_bytes() == DATA
@@ -153,7 +154,7 @@ class TestStorage:
             ("memory://models", {}, "there is no such file"),
             ("nosuch://models/sam3.pt", {}, "no storage of this kind"),
             ("s3://models/sam3.pt", {"no_such_option": 1}, "no storage of this kind"),
-            ("http://127.0.0.1:9/sam3.pt", {}, "download failed|there is no such file"),
+            ("http://127.0.0.1:9/sam3.pt", {"retry_for_s": 0}, "download failed|there is no such file"),
         ],
     )
     def test_failures(self, uri: str, options: dict[str, int], reason: str, memory: MemoryFileSystem) -> None:
@@ -161,7 +162,7 @@ class TestStorage:
             fetch(uri, storage_options=options)
 
     def test_denied(self, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-        def denied(self: MemoryFileSystem, remote: str) -> None:
+        def denied(self: MemoryFileSystem, remote: str, **_: Any) -> None:
             raise PermissionError("Forbidden")
 
         monkeypatch.setattr(MemoryFileSystem, "info", denied)
