@@ -14,6 +14,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from autolabel.output.settings import label_settings
+
 COUNT, SEED = 200, 11
 PROMPTS = "[red circle, striped star, blue shape, triangle, heart, elephant]"
 
@@ -96,7 +98,7 @@ def measure_speed(folder: Path) -> None:
         config=config,
         output_uri=str(output),
         record=run_record.new_record(
-            run_record.label_settings(
+            label_settings(
                 config, ontology, input_uri=config.input.uri, weights="those of the demo", exemplars_sha256=None
             )
         ),

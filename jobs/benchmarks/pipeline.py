@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from autolabel.output.settings import label_settings
+
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
@@ -129,9 +131,7 @@ def process(photos: Path, output: Path) -> dict[str, Any]:
         config=config,
         output_uri=str(output),
         record=run_record.new_record(
-            run_record.label_settings(
-                config, ontology, input_uri=config.input.uri, weights="none", exemplars_sha256=None
-            )
+            label_settings(config, ontology, input_uri=config.input.uri, weights="none", exemplars_sha256=None)
         ),
         checkpoint_sha256=None,
     )

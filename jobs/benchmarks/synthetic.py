@@ -11,13 +11,15 @@ import numpy as np
 from autolabel import plan
 from autolabel.config.compose import compose_config
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.types import ImageLabels, Instance, PromptResult
 from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
+from autolabel.output.settings import label_settings
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.selection import Rules, split_by_rules
-from autolabel.storage import Listed, open_storage
+from autolabel.storage import open_storage
 
 SIZE_HW = 960, 1280
 UNIT_SIZE = 256
@@ -36,14 +38,14 @@ def write_output(
     root, uri = str(folder / "images"), str(folder / "labels")
     names = names if names is not None else (f"{index // 1000:06d}/{index:09d}.jpg" for index in range(n_images))
     config = compose_config("label", [f"input.uri='{root}'", f"output.uri='{uri}'", f"output.unit_size={UNIT_SIZE}"])
-    settings = run_record.label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
+    settings = label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
     storage = open_storage(uri, {})
     record = run_record.create_or_match(storage, uri, settings)
-    images = [Listed(f"{root}/{name}", 500_000, "e") for name in islice(names, n_images)]
+    images = [ImageLocation(f"{root}/{name}", 500_000, "e") for name in islice(names, n_images)]
     plan.seal(storage, uri, plan.encode(Listing(root=root, images=images), {}, UNIT_SIZE))
     metadata = file_metadata(record.fingerprint, ONTOLOGY)
     rng = np.random.default_rng(0)
-    units = [[row(rng, n_found, record.rules) for _ in range(UNIT_SIZE)] for _ in range(DIFFERENT_UNITS)]
+    units = [[row(rng, n_found, record.settings.rules) for _ in range(UNIT_SIZE)] for _ in range(DIFFERENT_UNITS)]
     n_instances = n_candidates = 0
     for unit, start in enumerate(range(0, n_images, UNIT_SIZE)):
         rows = [

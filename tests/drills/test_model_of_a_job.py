@@ -27,9 +27,11 @@ from autolabel import plan, storage
 from autolabel.config import LabelConfig, OutputConfig, VerifyConfig
 from autolabel.errors import Refused, RejectCode
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.types import ImageLabels, PromptResult
 from autolabel.labels.units import done_units, file_metadata, write_unit
 from autolabel.output import lease, run_record
+from autolabel.output.settings import label_settings
 from autolabel.output.verify import verify
 from autolabel.plan import Plan
 from autolabel.prompts.ontology import Category, Ontology
@@ -39,7 +41,7 @@ Result = TypeVar("Result")
 
 URI = "model://out"
 ONTOLOGY = Ontology(categories=(Category(id=1, name="car", phrases=("car",)),))
-SETTINGS = run_record.label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
+SETTINGS = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
 FIRED: Counter[str] = Counter()  # over all runs: that the test tests something
 
 
@@ -155,7 +157,7 @@ class Job(RuleBasedStateMachine):
         self.store, self.clock_s = Memory(), 0.0
         self.drivers: list[Driver] = []
         self.once: dict[str, bytes] = {}
-        self.listing = Listing(root="in", images=[Listed(f"in/{n}.jpg", 10, "e") for n in range(n_images)])
+        self.listing = Listing(root="in", images=[ImageLocation(f"in/{n}.jpg", 10, "e") for n in range(n_images)])
         self.n_images, self.unit_size = n_images, unit_size
         lease.time = SimpleNamespace(monotonic=lambda: self.clock_s, sleep=self.pass_time)  # type: ignore[assignment]
         storage.SCHEMES["model"] = lambda *_: self.store  # type: ignore[assignment,return-value]
@@ -172,7 +174,7 @@ class Job(RuleBasedStateMachine):
     @rule(unit_size_now=st.integers(1, 3), more=st.booleans())
     def start(self, unit_size_now: int, more: bool) -> None:
         """Another driver, perhaps with another unit size, or when the input has grown."""
-        grown = [Listed("in/new.jpg", 1, "e")] if more else []
+        grown = [ImageLocation("in/new.jpg", 1, "e")] if more else []
         listing = Listing(root="in", images=[*self.listing.images, *grown]) if self.sealed() else self.listing
         self.drivers.append(Driver(self.store, self.wanted(0.5), listing, unit_size_now))
 

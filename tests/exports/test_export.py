@@ -144,7 +144,7 @@ def test_damaged_labels_are_told_and_never_a_traceback(name: str, kind: str, tmp
     output = make_output(str(tmp_path), {"/photos/a.jpg": [Made(1, box_mask(1, 2, 9, 9))]})
     spoilt = [damaged(labels_from_row(row), kind) for row in output.rows(SCHEMA.names)]
     Path(unit_uri(output.uri, 0)).unlink()
-    metadata = file_metadata(output.record.fingerprint, output.record.ontology)
+    metadata = file_metadata(output.record.fingerprint, output.record.settings.ontology)
     write_unit(output.storage, output.uri, 0, spoilt, metadata)
     passed_on = {"coco", "huggingface", "instances", *(["coco-polygons"] if kind != "torn counts" else [])}
     if name in passed_on and kind in ("torn counts", "another size", "no pixels"):  # masks as they are

@@ -20,10 +20,12 @@ from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.exports import export
 from autolabel.inputs.listing import Listing, list_images
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.units import file_metadata, read_summary, write_unit
 from autolabel.output import run_record
+from autolabel.output.settings import label_settings
 from autolabel.output.verify import verify
-from autolabel.storage import Listed, open_storage
+from autolabel.storage import open_storage
 from tests.labels.test_units import ONTOLOGY, instance, looked_at, unreadable
 from tests.support.fuzzing import ANYTHING, TEXT, explained, fuzz, little_memory, spoilt
 
@@ -37,9 +39,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = run_record.create_or_match(
         storage,
         uri,
-        run_record.label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None),
+        label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None),
     )
-    images = [Listed(f"s3://bucket/{n}.jpg", 10, "e") for n in range(1, 6)]
+    images = [ImageLocation(f"s3://bucket/{n}.jpg", 10, "e") for n in range(1, 6)]
     plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, 2))
     units = [[looked_at(1, instance("car")), unreadable(2)], [looked_at(3), looked_at(4)], [looked_at(5)]]
     for unit, rows in enumerate(units):

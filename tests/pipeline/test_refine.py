@@ -51,7 +51,7 @@ def test_as_if_labelled_with_these_limits(labelled: JobOutput, tmp_path: Path, l
     assert rows(found) == rows(expected)
     assert rows(found) != rows(labelled)
     assert run_verify(found.uri).clean
-    assert found.record.rules == expected.record.rules
+    assert found.record.settings.rules == expected.record.settings.rules
     assert found.record.settings["refined_from"] == {"uri": labelled.uri, "fingerprint": labelled.record.fingerprint}
 
 

@@ -24,6 +24,7 @@ from autolabel.inputs.listing import list_images
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
 from autolabel.output import run_record
+from autolabel.output.settings import label_settings
 from autolabel.pipeline import unit as labeler_module
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.timing import StageSeconds
@@ -96,7 +97,7 @@ def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
         config=config,
         output_uri=config.output.uri,
         record=run_record.new_record(
-            run_record.label_settings(
+            label_settings(
                 config, ONTOLOGY, input_uri=config.input.uri, weights="those of a test", exemplars_sha256=None
             )
         ),

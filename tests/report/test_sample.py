@@ -20,7 +20,7 @@ def test_each_image_is_in_its_strata(reported: Reported) -> None:
         part = strata_of(read_columns(output.storage, output.uri, unit), output.record)
         found |= set(zip(part.stratum.tolist(), part.image_id.tolist(), strict=True))
     expected = set()
-    places = {category.id: place for place, category in enumerate(output.record.ontology.categories)}
+    places = {category.id: place for place, category in enumerate(output.record.settings.ontology.categories)}
     for row in output.rows(["image_id", "status", "instances"]):
         own = {places[one["category_id"]] for one in row["instances"]} | {every}
         own |= {"empty": {empty}, "rejected": {rejected}}.get(row["status"], set())

@@ -26,7 +26,7 @@ def test_counts_are_those_of_the_rows(reported: Reported) -> None:
     for unit in range(output.plan.n_units):
         counted += statistics_of(read_columns(output.storage, output.uri, unit), output.record)
     rows = list(output.rows(["width", "height", "status", "reject_code", "instances", "candidates"]))
-    ids = [category.id for category in output.record.ontology.categories]
+    ids = [category.id for category in output.record.settings.ontology.categories]
     assert dict(zip(STATUSES, counted.images, strict=True)) == {
         status: Counter(row["status"] for row in rows)[status] for status in STATUSES
     }

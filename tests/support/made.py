@@ -11,13 +11,15 @@ from autolabel.config import OutputConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.schema import instance_from_struct as instance_of
 from autolabel.labels.types import ImageLabels, Instance, Status
 from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, decode, encode
 from autolabel.output import run_record
 from autolabel.output.job_output import JobOutput, open_output
-from autolabel.storage import Listed, open_storage
+from autolabel.output.settings import label_settings
+from autolabel.storage import open_storage
 from tests.support.outputs import ONTOLOGY
 
 SIZE_HW = (40, 50)
@@ -84,14 +86,14 @@ def make_output(
     """An output at `uri` of images by URI, with their masks; None is a rejected one."""
     storage = open_storage(uri, dict(options or {}))
     config = compose_config("label", [f"input.uri='{root}'", "output.uri=elsewhere"])
-    settings = run_record.label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
+    settings = label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
     record = run_record.create_or_match(storage, uri, settings)
-    listing = Listing(root=root, images=[Listed(image) for image in images])
+    listing = Listing(root=root, images=[ImageLocation(image) for image in images])
     plan.seal(storage, uri, plan.encode(listing, {}, unit_size))
     output = open_output(OutputConfig(uri=uri, storage_options=dict(options or {})))
     for unit, planned in output.plan.units():
         rows = [row(image.image_id, image.uri, images[image.uri]) for image in planned]
-        write_unit(storage, uri, unit, rows, file_metadata(record.fingerprint, record.ontology))
+        write_unit(storage, uri, unit, rows, file_metadata(record.fingerprint, record.settings.ontology))
     return output
 
 

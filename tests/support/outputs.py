@@ -19,6 +19,7 @@ from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
 from autolabel.output.job_output import JobOutput, open_output
+from autolabel.output.settings import label_settings
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.selection import split_by_rules
 from autolabel.storage import open_storage
@@ -60,7 +61,7 @@ def labelled_scenes(
     record = run_record.create_or_match(
         storage,
         output_uri,
-        run_record.label_settings(config, ONTOLOGY, input_uri=str(images), weights="none", exemplars_sha256=None),
+        label_settings(config, ONTOLOGY, input_uri=str(images), weights="none", exemplars_sha256=None),
     )
     listing = list_images(config.input, exemplar_column=None)
     plan.seal(storage, output_uri, plan.encode(listing, {}, UNIT_SIZE))
@@ -75,14 +76,14 @@ def labelled_scenes(
                 rows.append(ImageLabels(image_id=image.image_id, uri=image.uri, reject_code=code, reject_detail=detail))
             else:
                 rows.append(row(image.image_id, Path(image.uri), scene, rng, record))
-        write_unit(storage, output_uri, unit, rows, file_metadata(record.fingerprint, record.ontology))
+        write_unit(storage, output_uri, unit, rows, file_metadata(record.fingerprint, record.settings.ontology))
     return output
 
 
 def row(image_id: int, path: Path, scene: Scene, rng: np.random.Generator, record: run_record.RunRecord) -> ImageLabels:
     found = list(instances(scene, rng))
-    kept, others = split_by_rules(found, record.rules)
-    asked = [(category.id, phrase) for category in record.ontology.categories for phrase in category.phrases]
+    kept, others = split_by_rules(found, record.settings.rules)
+    asked = [(category.id, phrase) for category in record.settings.ontology.categories for phrase in category.phrases]
     prompts = []
     for category_id, phrase in asked:
         own = [i for i in found if (i.category_id, i.phrase) == (category_id, phrase)]
