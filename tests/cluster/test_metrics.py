@@ -9,9 +9,9 @@ from urllib.request import Request, urlopen
 import pytest
 import ray
 
-from tests.pipeline.test_unit import planned_job
 from tests.support.free_model import FreeModel
 from tests.support.jobs import statuses
+from tests.support.planned import planned_job
 from tests.support.scenes import write_scenes
 
 DASHBOARD = Path(__file__).parents[2] / "k8s" / "grafana.json"

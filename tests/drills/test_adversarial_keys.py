@@ -24,48 +24,12 @@ from autolabel.output.verify import verify
 from autolabel.pipeline.job import label
 from autolabel.storage import Storage, open_storage
 from autolabel.storage.uris import join, resolve_uri
-from tests.conftest import S3
-from tests.drills.ledger import LONG, Ledger
+from tests.support.adversarial_names import NO_KEYS, NO_PATHS, ON_DISK
 from tests.support.bad_images import encoded
 from tests.support.free_model import FreeModel
+from tests.support.ledger import LONG, Ledger
+from tests.support.s3 import S3
 
-ON_DISK = [
-    *("a b.jpg", " ends with blanks .jpg", "a+b.jpg", "a%2Fb.jpg", "a%252Fb.jpg", "a%20b.jpg", "a/b.jpg"),
-    *(
-        "\u00e9.jpg",
-        "e\u0301.jpg",
-        "\u732b\U0001f431.jpg",
-        "\u202egpj.exe.jpg",
-        "\u200b.jpg",
-        "\u2028.jpg",
-        "\ufeff.jpg",
-    ),
-    *("tab\t.jpg", "return\r.jpg", "\x01\x07\x1b[31m.jpg", "\x7f.jpg"),
-    *("case.jpg", "CASE.jpg", "Case.JPG", "left/twin.jpg", "right/twin.jpg", "..jpg", "...jpg", ".hidden.jpg"),
-    *("<b>&amp;'\".jpg", "<script>alert(1)<\\script>.jpg", '"quoted".jpg', "comma,semi;colon.jpg", "=1+1.jpg"),
-    *("#hash?query=1&x.jpg", "[x]*{a,b}!.jpg", "back\\slash.jpg", "~/home.jpg", "$HOME ${x} `x`.jpg", "-rf.jpg"),
-    *("s3:/other/x.jpg", "C:\\x.jpg", "user:password@host.jpg", "null.jpg", "uri.jpg", "{}.jpg", "%s%n.jpg"),
-    *("/".join(["long" * 60] * 3) + ".jpg", "n" * 251 + ".jpg"),
-]
-NO_KEYS = ["new\nline.jpg"]  # that the S3 server of the tests takes
-NO_PATHS = [
-    *(
-        "../up.jpg",
-        "x/../y.jpg",
-        "./dot.jpg",
-        "x/./y.jpg",
-        "../../../etc/passwd.jpg",
-        "a//b.jpg",
-        "/first.jpg",
-        "//two.jpg",
-    ),
-    *(
-        "s3://other/x.jpg",
-        "file:///etc/passwd.jpg",
-        "http://user:password@host/x.jpg",
-        "n" * (1024 - len("in/.jpg")) + ".jpg",
-    ),
-]
 NOT_LISTED = ["a folder.jpg/", "/"]  # S3's markers of empty folders; a manifest may still name such an object
 
 

@@ -23,9 +23,9 @@ from autolabel.output.job_output import JobOutput
 from autolabel.pipeline.refine import refine
 from autolabel.prompts.categories import parse_prompt_file, read_categories
 from autolabel.storage import open_storage
-from tests.conftest import S3
 from tests.support.cases import HALF_OF_A, A, B, C, Document, annotation, ground_truth, image, result
 from tests.support.outputs import SHAPES, labelled_scenes
+from tests.support.s3 import S3
 
 COUNT, SEED = 10, 3
 

@@ -20,10 +20,10 @@ from autolabel.masks.rle import Rle, encode
 from autolabel.output.job_output import JobOutput
 from autolabel.parallel import in_threads
 from autolabel.storage import open_storage
-from tests.conftest import S3
-from tests.drills.test_adversarial_keys import NO_KEYS, NO_PATHS, ON_DISK
+from tests.support.adversarial_names import NO_KEYS, NO_PATHS, ON_DISK
 from tests.support.jobs import run_export
 from tests.support.made import SIZE_HW, Made, box_mask, make_output
+from tests.support.s3 import S3
 
 BEFORE = {"train": 0.1, "val": 0.2, "test": 0.7}
 

@@ -24,8 +24,8 @@ from autolabel.labels.units import file_metadata, read_summary, write_unit
 from autolabel.output import run_record
 from autolabel.output.verify import verify
 from autolabel.storage import Listed, open_storage
-from tests.labels.test_units import ONTOLOGY, instance, looked_at, unreadable
 from tests.support.fuzzing import ANYTHING, TEXT, explained, fuzz, little_memory, spoilt
+from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
 
 
 @pytest.fixture(scope="module")

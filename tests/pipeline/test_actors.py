@@ -21,7 +21,7 @@ from autolabel.pipeline import actors, heartbeat
 from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.job import label
 from autolabel.sam3.engine import Engine, Pair, PairResult
-from tests.pipeline.test_unit import prepared
+from tests.support.planned import prepared
 from tests.support.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")

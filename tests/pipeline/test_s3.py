@@ -13,8 +13,8 @@ from autolabel.pipeline.job import label
 from autolabel.pipeline.messages import LabelJob
 from autolabel.plan import Plan
 from autolabel.storage import open_storage
-from tests.conftest import S3
 from tests.support.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify
+from tests.support.s3 import S3
 from tests.support.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")

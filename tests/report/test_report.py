@@ -20,9 +20,9 @@ from autolabel.output import lease, passes
 from autolabel.report import report
 from autolabel.report.evaluation import read_evaluation
 from autolabel.report.page import duration, inline_json
-from tests.conftest import S3
-from tests.report.conftest import COUNT, HOSTILE, Reported
+from tests.report.reported import COUNT, HOSTILE, Reported
 from tests.support.outputs import labelled_scenes
+from tests.support.s3 import S3
 
 
 def reported_of(output_uri: str, *overrides: str) -> str:

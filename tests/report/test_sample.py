@@ -4,7 +4,7 @@ import numpy as np
 
 from autolabel.labels.units import read_columns
 from autolabel.report.sample import Sampler, Strata, chance, extra, strata_of
-from tests.report.conftest import COUNT, Reported
+from tests.report.reported import COUNT, Reported
 
 
 def strata(*images: tuple[int, int]) -> Strata:

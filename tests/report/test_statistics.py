@@ -17,7 +17,7 @@ from autolabel.report.statistics import (
     histograms,
     statistics_of,
 )
-from tests.report.conftest import Reported
+from tests.report.reported import Reported
 
 
 def test_counts_are_those_of_the_rows(reported: Reported) -> None:

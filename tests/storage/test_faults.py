@@ -14,8 +14,8 @@ from autolabel.pipeline.load import fetch_image
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, base, open_storage
 from autolabel.storage.uris import join
-from tests.conftest import S3
 from tests.support.faulty_s3 import Fault, FaultyS3
+from tests.support.s3 import S3
 
 IMAGE = bytes(range(256)) * 400
 QUICK = {"config_kwargs": {"connect_timeout": 0.5, "read_timeout": 0.5}}
