@@ -107,7 +107,8 @@ class Export:
                     continue
                 for instance in image.instances:
                     if instance.category_id not in known:
-                        raise BadInput(f"image {image.image_id}: category {instance.category_id} is not of this run")
+                        unknown = f"category {instance.category_id} is not of this run"
+                        raise BadInput(f"image {image.image_id}: {unknown}; `autolabel verify` says more")
                     with damage_told(image.image_id):
                         check_mask(instance.rle, image.size_hw)
                 yield NamedImage(self.output.file_name(image.uri), image)

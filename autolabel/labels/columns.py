@@ -226,7 +226,9 @@ def instance_columns(column: pa.ListArray, unit: int) -> InstanceColumns:
 def check_values(values: pa.Array, known: Sequence[str], unit: int) -> None:
     """Raise BadInput where a value is none of those that are known."""
     if not pc.all(pc.is_in(values, pa.array(map(str, known), pa.string()))).as_py() and len(values):
-        raise BadInput(f"unit {unit}: a status or reject_code is none of {', '.join(known)}; see autolabel verify")
+        raise BadInput(
+            f"unit {unit}: a status or reject_code is none of {', '.join(known)}; `autolabel verify` says more"
+        )
 
 
 def field_of(column: pa.ListArray, name: str) -> pa.Array:
@@ -239,7 +241,7 @@ def fixed_size(lists: pa.ListArray, length: int, unit: int) -> pa.Array:
     """Return the numbers of lists that have `length` of them each, one after another."""
     values = lists.flatten()
     if len(values) != length * len(lists) or (lists.value_lengths().to_numpy(zero_copy_only=False) != length).any():
-        raise BadInput(f"unit {unit}: a list has other than {length} numbers; see autolabel verify")
+        raise BadInput(f"unit {unit}: a list has other than {length} numbers; `autolabel verify` says more")
     return values
 
 
@@ -267,5 +269,5 @@ def index_of(ids: Sequence[int], wanted: Ints) -> Ints:
     known: Any = np.asarray(ids, np.int64)
     index = np.searchsorted(known, wanted).clip(max=len(known) - 1)
     if (known[index] != wanted).any():
-        raise BadInput(f"category {wanted[known[index] != wanted][0]} is not of this run; see autolabel verify")
+        raise BadInput(f"category {wanted[known[index] != wanted][0]} is not of this run; `autolabel verify` says more")
     return index

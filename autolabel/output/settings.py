@@ -102,8 +102,8 @@ class LabelSettings:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of the settings in canonical JSON, hexadecimal."""
-        return hashlib.sha256(orjson.dumps(self.to_dict(), option=orjson.OPT_SORT_KEYS)).hexdigest()
+        """What tells these settings from any others."""
+        return fingerprint_of(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; what is not there (`refined_from`) has no key."""
@@ -150,6 +150,11 @@ def label_settings(
         max_area=config.max_area,
         max_instances=config.max_instances,
     )
+
+
+def fingerprint_of(settings: Mapping[str, Any]) -> str:
+    """Return the sha256 of settings in canonical JSON, hexadecimal."""
+    return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def read_dataclass(kind: type[Settings], values: Any, place: str, **given: Any) -> Settings:

@@ -137,7 +137,7 @@ def refine_unit(work: Refinement, source: JobOutput, unit: int) -> Summary:
         rows = [refined_labels(image, work.record.settings) for image in columns.images()]
     except (LookupError, ValueError) as error:
         place = unit_uri(source.uri, unit)
-        raise BadInput(f"{place}: rows that contradict themselves, see autolabel verify: {error!r}") from error
+        raise BadInput(f"{place}: rows that contradict themselves, {error!r}; `autolabel verify` says more") from error
     storage = open_storage(work.refined.uri, work.refined.storage_options)
     metadata = file_metadata(work.record.fingerprint, work.record.settings.ontology)
     write_unit(storage, work.refined.uri, unit, rows, metadata)

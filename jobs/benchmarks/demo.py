@@ -94,8 +94,8 @@ def measure_speed(folder: Path) -> None:
     ontology, listing, boxes = read_request(config, list_input=True)
     storage = open_storage(str(output), {})
     seal(storage, str(output), encode(listing, boxes, config.output.unit_size))
-    job = LabelJob(
-        config=config,
+    job = LabelJob.of(
+        config,
         output_uri=str(output),
         record=run_record.new_record(
             label_settings(

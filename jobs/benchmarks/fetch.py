@@ -21,8 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
 
@@ -88,10 +87,15 @@ class SleepingActor:
         images, storage = self.work.of_unit(batch["unit"][0].as_py()), self.work.storage()
         if "bytes" in batch.column_names:
             fetched = dict(zip([image.uri for image in images], batch["bytes"][0].as_py(), strict=True))
-            storage = cast(Storage, SimpleNamespace(read=lambda uri, etag: fetched[uri]))
         loaded = prefetch(
             images,
-            partial(load_image, storage=storage, decoders=self.decoders, config=self.work.config, side_px=SIDE_PX),
+            partial(
+                load_image,
+                input_options=self.work.config.input.storage_options,
+                settings=self.work.config.image,
+                decoders=self.decoders,
+                side_px=SIDE_PX,
+            ),
             pool=self.pool,
             cost_bytes=lambda image: (image.size_bytes or 0) + 3 * SIDE_PX**2,
             budget_bytes=self.work.config.batch.prefetch_mb * 1_000_000,

@@ -127,8 +127,8 @@ def process(photos: Path, output: Path) -> dict[str, Any]:
     assert listing is not None
     storage = open_storage(str(output), {})
     seal(storage, str(output), encode(listing, boxes, UNIT_SIZE))
-    work = LabelJob(
-        config=config,
+    work = LabelJob.of(
+        config,
         output_uri=str(output),
         record=run_record.new_record(
             label_settings(config, ontology, input_uri=config.input.uri, weights="none", exemplars_sha256=None)

@@ -25,6 +25,7 @@ SIZE_HW = 960, 1280
 UNIT_SIZE = 256
 DIFFERENT_UNITS = 8  # the others repeat their rows, under ids and names of their own
 ONTOLOGY = Ontology(categories=tuple(Category(id=n, name=f"kind {n}", phrases=(f"kind {n}",)) for n in range(1, 11)))
+PROMPTS = ONTOLOGY.prompts(exemplars_alone=False)
 
 
 def write_output(
@@ -64,13 +65,14 @@ def row(rng: np.random.Generator, n_found: int, rules: Rules) -> ImageLabels:
     kept, others = split_by_rules([ellipse(rng) for _ in range(n_found)], rules)
     prompts = tuple(
         PromptResult(
-            category_id=category.id,
-            phrase=category.name,
+            prompt_id=prompt.id,
+            category_id=prompt.category_id,
+            phrase=prompt.phrase,
             presence=0.9,
             best_score=0.9,
-            n_instances=sum(instance.category_id == category.id for instance in kept),
+            n_instances=sum(instance.prompt_id == prompt.id for instance in kept),
         )
-        for category in ONTOLOGY.categories
+        for prompt in PROMPTS
     )
     return ImageLabels(
         image_id=0,
@@ -92,10 +94,11 @@ def ellipse(rng: np.random.Generator) -> Instance:
     axes = int(rng.integers(8, 120)), int(rng.integers(8, 120))
     cv2.ellipse(canvas, center, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
     mask = encode(canvas.astype(bool))
-    category = ONTOLOGY.categories[int(rng.integers(len(ONTOLOGY.categories)))]
+    prompt = PROMPTS[int(rng.integers(len(PROMPTS)))]
     return Instance(
-        category_id=category.id,
-        phrase=category.name,
+        category_id=prompt.category_id,
+        prompt_id=prompt.id,
+        phrase=prompt.phrase,
         score=float(np.float32(rng.uniform(0.2, 1.0))),
         presence=0.9,
         rle=mask,

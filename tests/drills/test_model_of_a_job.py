@@ -8,8 +8,9 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, BinaryIO, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,7 +32,7 @@ from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.types import ImageLabels, PromptResult
 from autolabel.labels.units import done_units, file_metadata, write_unit
 from autolabel.output import lease, run_record
-from autolabel.output.settings import label_settings
+from autolabel.output.settings import LabelSettings, label_settings
 from autolabel.output.verify import verify
 from autolabel.plan import Plan
 from autolabel.prompts.ontology import Category, Ontology
@@ -103,7 +104,7 @@ class Memory(Storage):
 class Driver:
     """The steps of `job.label`, one at a time."""
 
-    def __init__(self, store: Memory, wanted: dict[str, Any], listing: Listing, unit_size: int) -> None:
+    def __init__(self, store: Memory, wanted: LabelSettings, listing: Listing, unit_size: int) -> None:
         self.store, self.wanted, self.listing, self.unit_size = store, wanted, listing, unit_size
         self.run: lease.Run | None = None
         self.paused = False
@@ -145,7 +146,7 @@ class Driver:
 def row(image_id: int, uri: str) -> ImageLabels:
     if image_id % 3 == 0:
         return ImageLabels(image_id=image_id, uri=uri, reject_code=RejectCode.EMPTY_FILE, reject_detail="0 bytes")
-    prompt = PromptResult(category_id=1, phrase="car", presence=0.1, best_score=0.1, n_instances=0)
+    prompt = PromptResult(prompt_id=0, category_id=1, phrase="car", presence=0.1, best_score=0.1)
     return ImageLabels(image_id=image_id, uri=uri, size_hw=(4, 4), orientation=1, sha256="0" * 64, prompts=(prompt,))
 
 
@@ -167,8 +168,8 @@ class Job(RuleBasedStateMachine):
         for driver in self.drivers:
             driver.renew()
 
-    def wanted(self, threshold: float) -> dict[str, Any]:
-        return {**SETTINGS, "threshold": threshold}
+    def wanted(self, threshold: float) -> LabelSettings:
+        return replace(SETTINGS, threshold=threshold)
 
     @precondition(lambda self: len(self.drivers) < 3)
     @rule(unit_size_now=st.integers(1, 3), more=st.booleans())

@@ -23,9 +23,10 @@ from autolabel.output.job_output import JobOutput
 from autolabel.pipeline.refine import refine
 from autolabel.prompts.categories import parse_prompt_file, read_categories
 from autolabel.storage import open_storage
-from tests.conftest import S3
 from tests.support.cases import HALF_OF_A, A, B, C, Document, annotation, ground_truth, image, result
+from tests.support.jobs import rows_of
 from tests.support.outputs import SHAPES, labelled_scenes
+from tests.support.s3 import S3
 
 COUNT, SEED = 10, 3
 
@@ -140,7 +141,7 @@ def test_labels_are_measured_as_they_are_and_curves_reach_down_to_the_candidates
     output: JobOutput, tmp_path: Path
 ) -> None:
     text, figures = of_output(tmp_path, output, drawn_truth())
-    rows = [row for row in output.rows(["instances", "status"]) if row["status"] != "rejected"]
+    rows = [row for row in rows_of(Path(output.uri)) if row["status"] != "rejected"]
     for one in figures["categories"]:
         own = [i for row in rows for i in row["instances"] if i["category_id"] == one["id"]]
         assert one["in_force"]["TP"] + one["in_force"]["FP"] == len(own)

@@ -23,11 +23,11 @@ from autolabel.inputs.listing import Listing, list_images
 from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.units import file_metadata, read_summary, write_unit
 from autolabel.output import run_record
-from autolabel.output.settings import label_settings
+from autolabel.output.settings import fingerprint_of, label_settings
 from autolabel.output.verify import verify
 from autolabel.storage import open_storage
-from tests.labels.test_units import ONTOLOGY, instance, looked_at, unreadable
 from tests.support.fuzzing import ANYTHING, TEXT, explained, fuzz, little_memory, spoilt
+from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_run_json_with_any_values_is_read_or_explained(output: Path, tmp_path:
         record = {**whole, "settings": {**whole["settings"], **changed}, **fields}
         if signed:  # a stranger can compute a fingerprint too
             try:
-                record["fingerprint"] = run_record.fingerprint(record["settings"])
+                record["fingerprint"] = fingerprint_of(record["settings"])
             except TypeError:  # of what is no JSON
                 return
         (copy / "run.json").write_text(json.dumps(record))

@@ -17,8 +17,8 @@ from autolabel.inputs.locations import ImageLocation
 from autolabel.prompts import exemplars
 from autolabel.prompts.categories import parse_prompt_file, read_categories
 from autolabel.prompts.concepts import ImageExemplars
-from tests.labels.test_units import ONTOLOGY
 from tests.support.fuzzing import ANYTHING, TEXT, WORDS, explained, fuzz, little_memory, mostly, record_of
+from tests.support.rows import ONTOLOGY
 
 CATEGORIES = record_of(
     name=WORDS,

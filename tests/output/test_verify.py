@@ -21,8 +21,8 @@ from autolabel.labels.units import file_metadata, unit_uri, write_unit
 from autolabel.output import passes, run_record
 from autolabel.output.settings import label_settings
 from autolabel.storage import open_storage
-from tests.labels.test_units import ONTOLOGY, instance, looked_at, unreadable
 from tests.support.jobs import run_verify
+from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
 
 Rows = list[dict[str, Any]]
 

@@ -30,6 +30,7 @@ ONTOLOGY = Ontology(
         Category(id=7, name="bus", phrases=("bus",), threshold=0.7),
     )
 )
+PROMPT_ID = {(one.category_id, one.phrase): one.id for one in ONTOLOGY.prompts(exemplars_alone=False)}
 SIZE_HW = (60, 80)
 
 
@@ -44,7 +45,8 @@ def found(
     rle = encode(mask)
     return Instance(
         category_id=category_id,
-        phrase=phrase,
+        prompt_id=PROMPT_ID[category_id, "bus" if category_id == 7 else phrase],
+        phrase="bus" if category_id == 7 else phrase,
         score=score,
         presence=0.9,
         rle=rle,
@@ -68,6 +70,7 @@ def image(
         sha256="0" * 64,
         prompts=tuple(
             PromptResult(
+                prompt_id=PROMPT_ID[category_id, phrase],
                 category_id=category_id,
                 phrase=phrase,
                 presence=value,

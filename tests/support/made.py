@@ -12,7 +12,6 @@ from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode
 from autolabel.inputs.listing import Listing
 from autolabel.inputs.locations import ImageLocation
-from autolabel.labels.schema import instance_from_struct as instance_of
 from autolabel.labels.types import ImageLabels, Instance, Status
 from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, decode, encode
@@ -20,7 +19,8 @@ from autolabel.output import run_record
 from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.settings import label_settings
 from autolabel.storage import open_storage
-from tests.support.outputs import ONTOLOGY
+from tests.support.jobs import images_of
+from tests.support.outputs import ONTOLOGY, PROMPTS
 
 SIZE_HW = (40, 50)
 Mask = npt.NDArray[np.bool_]
@@ -64,9 +64,11 @@ def hard_masks() -> dict[str, Mask]:
 
 def instance(made: Made) -> Instance:
     rle = encode(made.mask)
+    prompt = next(prompt for prompt in PROMPTS if prompt.category_id == made.category_id)
     return Instance(
         category_id=made.category_id,
-        phrase=ONTOLOGY.by_id[made.category_id].phrases[0],
+        prompt_id=prompt.id,
+        phrase=prompt.phrase,
         score=float(np.float32(made.score)),
         presence=1.0,
         rle=rle,
@@ -107,16 +109,15 @@ def row(image_id: int, uri: str, made: Sequence[Made] | None) -> ImageLabels:
 
 def stored(output: JobOutput) -> list[tuple[str, Instance]]:
     """Every instance with the name of its image, in order."""
-    rows = output.rows(["uri", "instances"])
-    return [(output.file_name(row["uri"]), instance_of(record)) for row in rows for record in row["instances"]]
+    return [(output.file_name(image.uri), one) for image in images_of(output) for one in image.instances]
 
 
 def masks_by_name(output: JobOutput) -> dict[str, list[tuple[str, Mask]]]:
     """Category names and masks of each image that could be read, by its name."""
-    names = output.rows(["uri", "status"])
-    found: dict[str, list[tuple[str, Mask]]] = {
-        output.file_name(row["uri"]): [] for row in names if row["status"] != Status.REJECTED
+    return {
+        output.file_name(image.uri): [
+            (ONTOLOGY.by_id[one.category_id].name, decode(one.rle)) for one in image.instances
+        ]
+        for image in images_of(output)
+        if image.status != Status.REJECTED
     }
-    for name, instance in stored(output):
-        found[name].append((ONTOLOGY.by_id[instance.category_id].name, decode(instance.rle)))
-    return found
