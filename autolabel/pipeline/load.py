@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from autolabel.config import ImageConfig
 from autolabel.errors import RejectCode, RejectedImage
 from autolabel.images.decode import decode
-from autolabel.inputs import fetch_image
 from autolabel.pipeline.timing import StageSeconds, timed
 from autolabel.plan import PlannedImage
 from autolabel.sam3.preprocess import resize
@@ -83,17 +82,25 @@ def prefetch(
 
 
 def load_image(
-    image: PlannedImage, *, input_options: dict[str, Any], settings: ImageConfig, decoders: Executor, side_px: int
+    image: PlannedImage,
+    *,
+    fetch: Callable[[PlannedImage], bytes],
+    settings: ImageConfig,
+    decoders: Executor,
+    side_px: int,
 ) -> tuple[ModelInput | Rejection, StageSeconds]:
     """Fetch, decode and resize one image, and say what that took; what is wrong with the image becomes its rejection.
 
     Many callers may wait for the storage at once. A decoded photo weighs ten times its file, so decoding has threads of
     its own, no more than there are cores: what they hold, and what their heaps keep, is all there is of it.
+
+    Args:
+        fetch: gives the bytes of an image, or raises RejectedImage; `inputs.fetch_image`.
     """
     sha256, fetch_s, decode_s = None, 0.0, 0.0
     loaded: ModelInput | Rejection
     try:
-        data, fetch_s = timed(fetch_image, image, input_options)
+        data, fetch_s = timed(fetch, image)
         sha256 = hashlib.sha256(data).hexdigest()
         decoding = decoders.submit(timed, decode_and_resize, image, data, sha256, settings=settings, side_px=side_px)
         loaded, decode_s = decoding.result()

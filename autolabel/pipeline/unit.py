@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from autolabel.errors import RejectCode
 from autolabel.images.isolation import DecoderProcess
+from autolabel.inputs import fetch_image
 from autolabel.labels.summary import Summary
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import file_metadata, read_summary, unit_uri, write_unit
@@ -135,7 +137,7 @@ class UnitLabeler:
             planned,
             lambda image: load_image(
                 image,
-                input_options=self._job.input_options,
+                fetch=partial(fetch_image, storage_options=self._job.input_options),
                 settings=self._settings.image,
                 decoders=decoders,
                 side_px=side_px,

@@ -15,13 +15,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from autolabel.inputs import fetch_image
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
 
@@ -84,14 +86,18 @@ class SleepingActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         began, busy_s = time.monotonic(), 0.0
-        images, storage = self.work.of_unit(batch["unit"][0].as_py()), self.work.storage()
+        images = self.work.of_unit(batch["unit"][0].as_py())
+        fetch: Callable[[PlannedImage], bytes] = partial(
+            fetch_image, storage_options=self.work.config.input.storage_options
+        )
         if "bytes" in batch.column_names:
             fetched = dict(zip([image.uri for image in images], batch["bytes"][0].as_py(), strict=True))
+            fetch = lambda image: fetched[image.uri]  # noqa: E731 - one of two ways
         loaded = prefetch(
             images,
             partial(
                 load_image,
-                input_options=self.work.config.input.storage_options,
+                fetch=fetch,
                 settings=self.work.config.image,
                 decoders=self.decoders,
                 side_px=SIDE_PX,

@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from autolabel.config import ImageConfig
 from autolabel.errors import RejectCode, StorageError
+from autolabel.inputs import fetch_image
 from autolabel.pipeline.load import ModelInput, Rejection, load_image, prefetch
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, open_storage
@@ -81,7 +83,9 @@ def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(tmp_path: Path, 
     path.write_bytes(next(iter(good_images().values())))
 
     def loaded_now(image: PlannedImage) -> ModelInput | Rejection:
-        loaded, _ = load_image(image, input_options={}, settings=ImageConfig(), decoders=pool, side_px=56)
+        loaded, _ = load_image(
+            image, fetch=partial(fetch_image, storage_options={}), settings=ImageConfig(), decoders=pool, side_px=56
+        )
         return loaded
 
     loaded = loaded_now(planned(storage, path))
