@@ -21,7 +21,6 @@ from torch.nn.functional import conv_transpose2d, interpolate, pad, relu
 
 from autolabel.sam3.attention import attend
 from autolabel.sam3.device import Stage, Tensors, on_device, stage
-from autolabel.sam3.rotary import rotate_in_real_numbers
 from autolabel.sam3.upstream import (
     Prompt,
     Sam3Image,
@@ -29,6 +28,7 @@ from autolabel.sam3.upstream import (
     gen_sineembed_for_position,
     inverse_sigmoid,
 )
+from autolabel.sam3.vit_attention import rotate_in_real_numbers
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,7 +74,8 @@ class Forward:
         side = model.transformer.decoder.compilable_stored_size[0]
         neck = model.backbone.vision_backbone
         self._positions = _sequence(neck.position_encoding(torch.empty(1, 1, side, side, device=self._device)))
-        if compiled:
+        narrow = neck.trunk.blocks[0].attn.qkv.weight.dtype != torch.float32
+        if compiled or (narrow and self._device.type != "cpu"):
             rotate_in_real_numbers(neck.trunk)
         steps = (self._encoded, self._searched, self._finer, self._decoded)
         stages: list[Stage] = [stage(step, self._device) for step in steps] if compiled else list(steps)
