@@ -6,6 +6,7 @@ Exceptions
     │   └── CheckpointError       exit code 2: a checkpoint that is missing, gated, broken or another model's
     ├── Refused                   exit code 3: the output is of a job with other settings, or in another run's hands
     ├── StorageError              exit code 1: a storage that still fails after all retries
+    ├── ProcessUnusable           never leaves a job: its process ends, and another one tries the unit again
     └── JobFailed                 exit code 1: the pipeline ended before every unit was done
     RejectedImage                 never leaves a job: it becomes that image's row
 
@@ -50,6 +51,10 @@ class Refused(AutolabelError):
 
 class StorageError(AutolabelError):
     """A storage that keeps failing: the job ends, and the next run continues it."""
+
+
+class ProcessUnusable(AutolabelError):
+    """The model of this process cannot be used any more; that of a new one can."""
 
 
 class JobFailed(AutolabelError):

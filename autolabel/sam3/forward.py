@@ -68,7 +68,6 @@ class Forward:
     def __init__(self, model: Sam3Image, *, compiled: bool = False) -> None:
         """`model` is on its device already. Compiled stages take a while at their first shapes: keep shapes few."""
         self._model = model
-        self._compiled = compiled
         self._device = model.transformer.decoder.query_embed.weight.device
         self._enlarging = [_enlarging(conv.weight) for conv in model.segmentation_head.pixel_decoder.conv_layers[:2]]
         side = model.transformer.decoder.compilable_stored_size[0]
@@ -77,9 +76,15 @@ class Forward:
         narrow = neck.trunk.blocks[0].attn.qkv.weight.dtype != torch.float32
         if compiled or (narrow and self._device.type != "cpu"):
             rotate_in_real_numbers(neck.trunk)
-        steps = (self._encoded, self._searched, self._finer, self._decoded)
-        stages: list[Stage] = [stage(step, self._device) for step in steps] if compiled else list(steps)
-        self._encode, self._search, self._enlarge, self._decode = stages
+        steps: list[tuple[Stage, bool]] = [
+            (self._encoded, True),
+            (self._searched, True),
+            (self._finer, False),  # few kernels, for any number of images and pairs
+            (self._decoded, False),
+        ]
+        self._encode, self._search, self._enlarge, self._decode = (
+            stage(step, self._device, recorded=recorded) if compiled else step for step, recorded in steps
+        )
 
     def images(self, pixels: torch.Tensor) -> ImageFeatures:
         """Normalised pixels (B, 3, R, R)."""
@@ -91,8 +96,8 @@ class Forward:
 
     def find(self, features: ImageFeatures, asked: EncodedPrompts) -> DecoderOutput:
         """Every query of every pair."""
-        memory = features.attended[on_device(asked.images, self._device)]
-        return DecoderOutput(**self._search(memory, asked.tokens, asked.padding))
+        images = on_device(asked.images, self._device)
+        return DecoderOutput(**self._search(features.attended, images, asked.tokens, asked.padding))
 
     def masks(
         self,
@@ -118,17 +123,15 @@ class Forward:
         image_of = [asked.images[pair] for pair in pairs]
         images = sorted(set(image_of))
         shared = len(pairs) >= 2 * len(images)
-        seen = features.trunk[on_device(images, self._device)]
-        # Compiled, one by one: there is one shape, and an image is work enough.
-        finer = [self._enlarge(some, shared=shared) for some in torch.split(seen, 1 if self._compiled else len(seen))]
-        image = on_device([images.index(one) for one in image_of], self._device)
-        hits = on_device(pairs, self._device)
+        finer = self._enlarge(on_device(images, self._device), features.trunk, shared=shared)
         pixels = self._decode(
-            found.memory[hits],
-            asked.tokens[hits],
-            asked.padding[hits],
-            torch.cat([maps["doubled"] for maps in finer])[image],
-            torch.cat([maps["quadrupled"] for maps in finer])[image],
+            on_device(pairs, self._device),
+            on_device([images.index(image) for image in image_of], self._device),
+            found.memory,
+            asked.tokens,
+            asked.padding,
+            finer["doubled"],
+            finer["quadrupled"],
             shared=shared,
         )["pixels"]
         # The 1 x 1 convolution behind the pixel decoder is linear: it is applied to the few queries, not to all pixels.
@@ -165,9 +168,14 @@ class Forward:
         )
         return tokens.transpose(0, 1), padding
 
-    def _searched(self, memory: torch.Tensor, tokens: torch.Tensor, padding: torch.Tensor) -> Tensors:
-        """The rest of the fusion encoder, then the decoder, whose first query is the presence token."""
-        memory = fused(self._model.transformer.encoder, memory, self._positions, tokens, padding)
+    def _searched(
+        self, attended: torch.Tensor, images: torch.Tensor, tokens: torch.Tensor, padding: torch.Tensor
+    ) -> Tensors:
+        """The rest of the fusion encoder, then the decoder, whose first query is the presence token.
+
+        `attended` is of B images, `images` which of them each pair is of.
+        """
+        memory = fused(self._model.transformer.encoder, attended[images], self._positions, tokens, padding)
         decoder, n_pairs = self._model.transformer.decoder, len(memory)
         keys, present = memory + self._positions, _may_look(padding)
         hidden = torch.cat([decoder.presence_token.weight, decoder.query_embed.weight]).expand(n_pairs, -1, -1)
@@ -207,9 +215,13 @@ class Forward:
         bias: torch.Tensor = along_y[..., :, None] + along_x[..., None, :]
         return bias.flatten(-2)
 
-    def _finer(self, trunk: torch.Tensor, *, shared: bool) -> Tensors:
-        """The neck's finer maps (B, C, 2s, 2s) and (B, C, 4s, 4s); `shared`: after the pixel decoder's convolutions."""
+    def _finer(self, images: torch.Tensor, trunk: torch.Tensor, *, shared: bool) -> Tensors:
+        """The neck's finer maps of some images: (n, C, 2s, 2s) and (n, C, 4s, 4s).
+
+        `shared`: after the pixel decoder's convolutions.
+        """
         convs, decoder = self._model.backbone.vision_backbone.convs, self._model.segmentation_head.pixel_decoder
+        trunk = trunk[images]
         maps = {"doubled": convs[1](trunk), "quadrupled": convs[0](trunk)}
         if not shared:
             return maps
@@ -217,6 +229,8 @@ class Forward:
 
     def _decoded(
         self,
+        pairs: torch.Tensor,
+        image: torch.Tensor,
         memory: torch.Tensor,
         tokens: torch.Tensor,
         padding: torch.Tensor,
@@ -225,8 +239,12 @@ class Forward:
         *,
         shared: bool,
     ) -> Tensors:
-        """The pixel decoder: P pairs and the finer maps of each one's image, to pixels (P, C, 4s, 4s)."""
+        """The pixel decoder: H of the pairs, and which of n images' finer maps is each one's, to pixels (H, C, 4s, 4s).
+
+        What is chosen of the maps is chosen here, so that a compiler reads it where it is used.
+        """
         head = self._model.segmentation_head
+        memory, tokens, padding = memory[pairs], tokens[pairs], padding[pairs]
         normed = head.cross_attn_norm(memory)
         memory = memory + attend(head.cross_attend_prompt, normed, tokens, tokens, mask=_may_look(padding))
         side = doubled.shape[-1] // 2
@@ -236,9 +254,9 @@ class Forward:
             (doubled, quadrupled), decoder.conv_layers, decoder.norms, self._enlarging, strict=False
         ):
             if shared:
-                convolved = finer + conv_transpose2d(pixels, enlarging, stride=2, padding=1)
+                convolved = finer[image] + conv_transpose2d(pixels, enlarging, stride=2, padding=1)
             else:
-                convolved = conv(finer + interpolate(pixels, scale_factor=2, mode="nearest"))
+                convolved = conv(finer[image] + interpolate(pixels, scale_factor=2, mode="nearest"))
             pixels = relu(norm(convolved))
         return {"pixels": pixels}
 
