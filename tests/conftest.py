@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.support.faulty_s3 import FaultyS3
+from tests.support.photographs import write_photographs
 from tests.support.s3 import S3, s3_server
 
 TESTS = Path(__file__).parent
-SHARED_IMAGES = TESTS.parent.parent / "shared" / "images"
 
 # Inherited by every process that a test starts.
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -46,11 +46,11 @@ def faulty(failing_server: str) -> Iterator[FaultyS3]:
 
 
 @pytest.fixture(scope="session")
-def photos() -> Path:
-    """The folder of real photos beside the checkout."""
-    if not SHARED_IMAGES.is_dir():
-        pytest.skip("needs the photos in ../shared/images")
-    return SHARED_IMAGES
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn photographs, of different sizes."""
+    folder = tmp_path_factory.mktemp("photographs")
+    write_photographs(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

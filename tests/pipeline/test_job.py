@@ -12,6 +12,7 @@ from PIL import Image
 from autolabel.errors import BadInput, CheckpointError, Refused
 from tests.support.bad_images import bad_images, good_images
 from tests.support.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify, statuses
+from tests.support.photographs import SIZES_HW
 from tests.support.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -161,7 +162,7 @@ def test_the_photos_pass_through_the_demo_model(photos: Path, tmp_path: Path) ->
     run_label(photos, tmp_path / "out", "prompts=[person, truck, food]", "threshold=0.3")
     rows = rows_of(tmp_path / "out")
     sizes = {Path(row["uri"]).name: (row["width"], row["height"]) for row in rows}
-    assert sizes == {"groceries.jpg": (800, 534), "test_image.jpg": (1280, 720), "truck.jpg": (1800, 1200)}
+    assert sizes == {name: (width, height) for name, (height, width) in SIZES_HW.items()}
     assert all(row["status"] != "rejected" for row in rows)
     assert run_verify(tmp_path / "out").clean
 
