@@ -27,6 +27,7 @@ from autolabel.storage.uris import join, resolve_uri
 from tests.support.adversarial_names import NO_KEYS, NO_PATHS, ON_DISK
 from tests.support.bad_images import encoded
 from tests.support.free_model import FreeModel
+from tests.support.jobs import rows_of
 from tests.support.ledger import LONG, Ledger
 from tests.support.s3 import S3
 
@@ -143,7 +144,7 @@ def test_names_come_through_the_job_and_back(kind: str, place: Place, ledger: Le
 
     # Parquet
     output = open_output(output_config)
-    rows = list(output.rows(["image_id", "uri", "width", "status"]))
+    rows = list(rows_of(Path(output.uri)))
     assert [row["image_id"] for row in rows] == list(range(1, len(expected) + 1))
     assert [row["uri"] for row in rows] == expected
     assert {row["uri"]: row["width"] for row in rows} == {uri: place.manifest[uri] for uri in expected}
@@ -190,7 +191,7 @@ def test_names_that_no_storage_can_hold_are_missing_images(s3: S3, tmp_path: Pat
     options = [f"input.storage_options.{name}={value}" for name, value in s3.options.items()]
     label(compose_config("label", [*where, *options]), load=FreeModel())
     output = OutputConfig(uri=f"{tmp_path}/labels")
-    codes = [row["reject_code"] for row in open_output(output).rows(["reject_code"])]
+    codes = [row["reject_code"] for row in rows_of(Path(output.uri))]
     assert codes == ["missing"] * 4 + [None]
     verdict = verify(VerifyConfig(output=output))
     ledger.add("a bad image costs itself alone", "impossible names", verdict, n_fired=4)

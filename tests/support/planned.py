@@ -7,6 +7,7 @@ from autolabel.config import InputConfig, LabelConfig
 from autolabel.config.compose import compose_config
 from autolabel.inputs.listing import list_images
 from autolabel.output import run_record
+from autolabel.output.settings import label_settings
 from autolabel.pipeline.messages import LabelJob
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.storage import Storage, open_storage
@@ -33,14 +34,8 @@ def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
     storage = open_storage(config.output.uri, {})
     listing = list_images(InputConfig(uri=config.input.uri), exemplar_column=None)
     plan.seal(storage, config.output.uri, plan.encode(listing, {}, config.output.unit_size))
-    job = LabelJob(
-        config=config,
-        output_uri=config.output.uri,
-        record=run_record.new_record(
-            run_record.label_settings(
-                config, ONTOLOGY, input_uri=config.input.uri, weights="those of a test", exemplars_sha256=None
-            )
-        ),
-        checkpoint_sha256=None,
+    settings = label_settings(
+        config, ONTOLOGY, input_uri=config.input.uri, weights="those of a test", exemplars_sha256=None
     )
-    return job, storage
+    record = run_record.new_record(settings)
+    return LabelJob.of(config, output_uri=config.output.uri, record=record, checkpoint_sha256=None), storage

@@ -1,5 +1,6 @@
 """Images' labels without images: of one small mask of a car, of nothing, and of a file that cannot be read."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.prompts.ontology import Category, Ontology
 
 ONTOLOGY = Ontology(categories=(Category(id=1, name="car", phrases=("car", "van")),))
+PHRASES = ("car", "van", None)  # by the id of their prompt; None: exemplars alone
 
 
 def instance(phrase: str | None) -> Instance:
@@ -17,7 +19,14 @@ def instance(phrase: str | None) -> Instance:
     mask[1:3, 2:5] = True
     rle = encode(mask)
     return Instance(
-        category_id=1, phrase=phrase, score=0.75, presence=0.875, rle=rle, area_px=area(rle), bbox_xywh=bbox_xywh(rle)
+        category_id=1,
+        prompt_id=PHRASES.index(phrase),
+        phrase=phrase,
+        score=0.75,
+        presence=0.875,
+        rle=rle,
+        area_px=area(rle),
+        bbox_xywh=bbox_xywh(rle),
     )
 
 
@@ -26,9 +35,19 @@ def row(image_id: int, **found: Any) -> ImageLabels:
 
 
 def looked_at(image_id: int, *instances: Instance) -> ImageLabels:
-    phrase = instances[0].phrase if instances else "car"
-    asked = PromptResult(category_id=1, phrase=phrase, presence=0.5, best_score=0.25, n_instances=len(instances))
-    return row(image_id, size_hw=(4, 6), orientation=1, prompts=(asked,), instances=instances)
+    n_of = Counter(instance.phrase for instance in instances) or Counter({"car": 0})
+    prompts = tuple(
+        PromptResult(
+            prompt_id=PHRASES.index(phrase),
+            category_id=1,
+            phrase=phrase,
+            presence=0.5,
+            best_score=0.25,
+            n_instances=n,
+        )
+        for phrase, n in n_of.items()
+    )
+    return row(image_id, size_hw=(4, 6), orientation=1, prompts=prompts, instances=instances)
 
 
 def unreadable(image_id: int) -> ImageLabels:
