@@ -1,5 +1,6 @@
 """What tests share: an S3 server process, and a Ray that lets nobody else in."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -77,8 +78,10 @@ class s3_server:
         self.latency_s = latency_s
 
     def __enter__(self) -> str:
-        command = [sys.executable, str(TESTS / "support" / "s3_server.py"), str(self.latency_s)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        command = [sys.executable, "-m", "tests.support.s3_server", str(self.latency_s)]
+        self.process = subprocess.Popen(
+            command, cwd=TESTS.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
@@ -104,7 +107,7 @@ def cluster() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, about itself
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 
