@@ -1,4 +1,4 @@
-"""The sealed list of input images: who gets which id, and which images make a work unit.
+"""Step 2 of 7, plan: the sealed list of input images, who gets which id, and which images make a work unit.
 
 `plan.parquet` is created once and never changes, so that an image keeps its id and a unit its images through every
 rerun. Unit `n` is the run of `unit_size` consecutive rows that begins at row `n * unit_size`.
@@ -6,7 +6,7 @@ rerun. Unit `n` is the run of `unit_size` consecutive rows that begins at row `n
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import IO, Any
 
@@ -15,12 +15,25 @@ import pyarrow.parquet as pq
 
 from autolabel.errors import BadInput, StorageError
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation, Locator
 from autolabel.prompts.concepts import Exemplar, ImageExemplars
 from autolabel.storage import Storage, parquet
 from autolabel.storage.uris import join
 
 PLAN_NAME = "plan.parquet"
 UNITS_PER_ROW_GROUP = 64  # a unit is read without the whole plan, and the footer of a ten-million-row plan stays small
+
+LOCATOR = pa.struct(
+    [
+        ("kind", pa.string()),
+        ("container", pa.string()),
+        ("member", pa.string()),
+        ("row", pa.int64()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("frame", pa.int64()),
+    ]
+)
 
 SCHEMA = pa.schema(
     [
@@ -29,6 +42,7 @@ SCHEMA = pa.schema(
         pa.field("size_bytes", pa.int64()),
         pa.field("etag", pa.string()),
         pa.field("unit", pa.int32(), nullable=False),
+        pa.field("locator", LOCATOR),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field(
@@ -42,24 +56,24 @@ SCHEMA = pa.schema(
     ]
 )
 
-MAY_BE_NULL = ("size_bytes", "etag", "width", "height", "exemplars")
+MAY_BE_NULL = (
+    *("size_bytes", "etag", "width", "height", "exemplars", "locator"),
+    *(f"locator.{name}" for name in ("kind", "container", "member", "row", "offset", "length", "frame")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedImage:
-    """One input image. `etag` is the storage's, or the mtime in ns; `size_hw` is what exemplar boxes were drawn on."""
+class PlannedImage(ImageLocation):
+    """One input image. `size_hw` is what its exemplar boxes were drawn on."""
 
     image_id: int
-    uri: str
-    size_bytes: int | None
-    etag: str | None
     unit: int
-    size_hw: tuple[int, int] | None
-    exemplars: tuple[Exemplar, ...]
+    size_hw: tuple[int, int] | None = None
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 def encode(listing: Listing, exemplars: Mapping[str, ImageExemplars], unit_size: int) -> bytes:
-    """The contents of plan.parquet."""
+    """Return the contents of plan.parquet."""
     sink = pa.BufferOutputStream()
     metadata = {"autolabel.unit_size": str(unit_size), "autolabel.input_root": listing.root}
     rows_per_group = unit_size * UNITS_PER_ROW_GROUP
@@ -87,6 +101,7 @@ def group_table(
         "size_bytes": [image.size_bytes for image in images],
         "etag": [image.etag for image in images],
         "unit": [(start + offset) // unit_size for offset in range(len(images))],
+        "locator": [image.locator and asdict(image.locator) for image in images],
         "width": [size and size[1] for size in sizes],
         "height": [size and size[0] for size in sizes],
         "exemplars": [exemplar_cells(item.exemplars) if item else None for item in found],
@@ -117,7 +132,7 @@ class Plan:
         self._group: tuple[int, pa.Table] | None = None
 
     def _check(self) -> tuple[int, str]:
-        """Unit size and input root of a plan as `encode` writes it."""
+        """Return unit size and input root of a plan as `encode` writes it."""
         metadata = self._footer.metadata or {}
         try:
             unit_size = int(metadata[b"autolabel.unit_size"])
@@ -134,18 +149,32 @@ class Plan:
         return unit_size, input_root
 
     def check_exists(self) -> None:
-        """Raises StorageError where the plan is gone: labels without it would be taken for those of a later one."""
+        """Raise StorageError where the plan is gone: labels without it would be taken for those of a later one."""
         try:
             self._storage.stat(self._uri)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StorageError(f"{self._uri} disappeared while the job ran: {error}") from error
 
+    def unit_of(self, image_id: int) -> int:
+        """Return the unit of an image; the only place that divides ids."""
+        return (image_id - 1) // self.unit_size
+
+    def image(self, image_id: int) -> PlannedImage:
+        """Return one image.
+
+        Raises:
+            KeyError: the plan has none of this id.
+        """
+        if not 1 <= image_id <= self.n_images:
+            raise KeyError(f"no image {image_id}: ids are 1 to {self.n_images}")
+        return self.images_of(self.unit_of(image_id))[(image_id - 1) % self.unit_size]
+
     def n_images_of(self, unit: int) -> int:
-        """How many images a unit has; only the last one can be short."""
+        """Return how many images a unit has; only the last one can be short."""
         return min(self.unit_size, self.n_images - unit * self.unit_size)
 
     def images_of(self, unit: int) -> list[PlannedImage]:
-        """The images of a unit, in plan order."""
+        """Return the images of a unit, in plan order."""
         group, within = divmod(unit, UNITS_PER_ROW_GROUP)
         with self._lock:
             if self._group is None or self._group[0] != group:
@@ -160,18 +189,19 @@ class Plan:
         return parquet.checked(table, self._uri, may_be_null=MAY_BE_NULL)
 
     def units(self) -> Iterator[tuple[int, list[PlannedImage]]]:
-        """Every unit with its images, in order."""
+        """Give every unit with its images, in order."""
         for unit in range(self.n_units):
             yield unit, self.images_of(unit)
 
 
 def planned_image(row: dict[str, Any]) -> PlannedImage:
-    cells = row["exemplars"] or ()
+    cells, locator = row["exemplars"] or (), row["locator"]
     return PlannedImage(
-        image_id=row["image_id"],
         uri=row["uri"],
         size_bytes=row["size_bytes"],
         etag=row["etag"],
+        locator=None if locator is None else Locator(**locator),
+        image_id=row["image_id"],
         unit=row["unit"],
         size_hw=(row["height"], row["width"]) if row["height"] is not None else None,
         exemplars=tuple(

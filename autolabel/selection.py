@@ -1,4 +1,4 @@
-"""What becomes of the model's instances: thresholds, area limits, NMS by mask overlap, caps. Pure functions.
+"""Step 5 of 7, select: which of the model's instances are labels; thresholds, area limits, NMS, caps. Pure functions.
 
 Instances are taken in order of descending score; equal scores keep the order they came in (categories and phrases as
 they were asked, then the model's queries), so that the result is the same on every run.
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Which instances are kept. Overlaps are of full-resolution masks, in the metric `iou` or `ios`.
+    """The rules by which instances are kept. Overlaps are of full-resolution masks, in the metric `iou` or `ios`.
 
     `threshold_of` a category is what a score must be above; one that it does not name is not asked for a score.
     """
@@ -36,7 +36,7 @@ class Rules:
 
 
 def select(instances: Sequence[Instance], rules: Rules) -> list[Instance]:
-    """The instances that stay, best first."""
+    """Return the instances that stay, best first."""
     fitting = [
         i
         for i in instances
@@ -48,14 +48,14 @@ def select(instances: Sequence[Instance], rules: Rules) -> list[Instance]:
 
 
 def split_by_rules(instances: Sequence[Instance], rules: Rules) -> tuple[list[Instance], list[Instance]]:
-    """The instances that stay and the others, each best first."""
+    """Return the instances that stay and the others, each best first."""
     kept = select(instances, rules)
     chosen = set(map(id, kept))  # two queries can give the same instance
     return kept, sorted((i for i in instances if id(i) not in chosen), key=lambda i: -i.score)
 
 
 def nms(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
-    """Greedy NMS: an instance goes if it overlaps a better one that stays by more than the limit for the two."""
+    """Apply greedy NMS: an instance goes if it overlaps a better one that stays by more than the limit for the two."""
     boxes_xywh = np.array([instance.bbox_xywh for instance in ranked]).reshape(-1, 4)
     areas = np.array([instance.area_px for instance in ranked])
     categories = np.array([instance.category_id for instance in ranked])
@@ -73,7 +73,7 @@ def nms(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
 
 
 def shared_area(box_xywh: Floats, boxes_xywh: Floats) -> Floats:
-    """Pixels (N,) that a box (4,) has in common with others (N, 4)."""
+    """Return the pixels (N,) that a box (4,) has in common with others (N, 4)."""
     low = np.maximum(box_xywh[:2], boxes_xywh[:, :2])
     high = np.minimum(box_xywh[:2] + box_xywh[2:], boxes_xywh[:, :2] + boxes_xywh[:, 2:])
     shared: Floats = (high - low).clip(min=0).prod(axis=1)
@@ -81,7 +81,7 @@ def shared_area(box_xywh: Floats, boxes_xywh: Floats) -> Floats:
 
 
 def limit_count(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
-    """At most so many of each category, then at most so many of all."""
+    """Return at most so many of each category, then at most so many of all."""
     seen: Counter[int] = Counter()
     kept = []
     for instance in ranked:
@@ -91,9 +91,9 @@ def limit_count(ranked: Sequence[Instance], rules: Rules) -> list[Instance]:
     return kept[: rules.max_instances]
 
 
-def apply_rules(image: ImageLabels, found: Sequence[Instance], rules: Rules) -> ImageLabels:
-    """The row of an image in which `found` are divided into instances and candidates."""
-    kept, others = split_by_rules(found, rules)
-    n_of = Counter((instance.category_id, instance.phrase) for instance in kept)
-    prompts = tuple(replace(p, n_instances=n_of[p.category_id, p.phrase]) for p in image.prompts)
+def apply_rules(image: ImageLabels, instances: Sequence[Instance], rules: Rules) -> ImageLabels:
+    """Return the labels of an image in which `instances` are divided into labels and candidates."""
+    kept, others = split_by_rules(instances, rules)
+    n_of = Counter(instance.prompt_id for instance in kept)
+    prompts = tuple(replace(prompt, n_instances=n_of[prompt.prompt_id]) for prompt in image.prompts)
     return replace(image, prompts=prompts, instances=tuple(kept), candidates=tuple(others))

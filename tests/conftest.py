@@ -2,17 +2,15 @@
 
 import logging
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.faulty_s3 import FaultyS3
+from tests.support.s3 import S3, s3_server
 
 TESTS = Path(__file__).parent
 SHARED_IMAGES = TESTS.parent.parent / "shared" / "images"
@@ -25,29 +23,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["AWS_ACCESS_KEY_ID"] = "tests"
 os.environ["AWS_SECRET_ACCESS_KEY"] = "tests"
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
-
-
-@dataclass(frozen=True)
-class S3:
-    """A running server. `options` are the storage_options to reach it."""
-
-    endpoint_url: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {"endpoint_url": self.endpoint_url}
-
-    def make_bucket(self, name: str) -> str:
-        import s3fs
-
-        s3fs.S3FileSystem(**self.options).call_s3("create_bucket", Bucket=name)
-        return f"s3://{name}"
-
-    def put(self, uri: str, data: bytes) -> None:
-        import s3fs
-
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        s3fs.S3FileSystem(**self.options).call_s3("put_object", Bucket=bucket, Key=key, Body=data)
 
 
 @pytest.fixture(scope="session")
@@ -69,27 +44,6 @@ def faulty(failing_server: str) -> Iterator[FaultyS3]:
     server.clear()
     yield server
     server.clear()
-
-
-class s3_server:
-    """Starts the server; its address."""
-
-    def __init__(self, latency_s: float = 0.0) -> None:
-        self.latency_s = latency_s
-
-    def __enter__(self) -> str:
-        command = [sys.executable, "-m", "tests.support.s3_server", str(self.latency_s)]
-        self.process = subprocess.Popen(
-            command, cwd=TESTS.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """NMS, limits and caps, on small rectangles whose overlaps can be counted by hand."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ def rectangle(x0: int, x1: int, *, score: float, category: int = 1, phrase: str 
     rle = encode(mask)
     return Instance(
         category_id=category,
+        prompt_id=0,
         phrase=phrase,
         score=score,
         presence=1.0,
@@ -98,8 +98,18 @@ def test_equals_the_plain_way(metric: str, seed: int) -> None:
         ry, rx = rng.uniform(3, 20, 2)
         rle = encode(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1)
         category, score = int(rng.integers(1, 3)), float(rng.choice([0.5, 0.6, 0.7, 0.8]))
-        shape: dict[str, Any] = {"rle": rle, "area_px": area(rle), "bbox_xywh": bbox_xywh(rle)}
-        found.append(Instance(category_id=category, phrase=None, score=score, presence=1.0, **shape))
+        found.append(
+            Instance(
+                category_id=category,
+                prompt_id=0,
+                phrase=None,
+                score=score,
+                presence=1.0,
+                rle=rle,
+                area_px=area(rle),
+                bbox_xywh=bbox_xywh(rle),
+            )
+        )
     for within, across in ((0.7, None), (None, 0.5), (0.6, 0.8), (0.0, 0.0)):
         expected: list[Instance] = []
         for one in sorted(found, key=lambda instance: -instance.score):

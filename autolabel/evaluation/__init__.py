@@ -83,11 +83,11 @@ def evaluate(config: EvaluateConfig) -> str:
 
 def _labels(config: EvaluateConfig, truth: GroundTruth) -> _Evaluated:
     output = open_output(config.output)
-    match = match_categories(truth, output.record.ontology)
+    match = match_categories(truth, output.record.settings.ontology)
     images = match_images(truth, output)
     return _Evaluated(
         uri=output.uri,
-        ontology=output.record.ontology,
+        ontology=output.record.settings.ontology,
         match=match,
         detections=read_labels(output, truth, images, match),
         image_ids=frozenset(images.planned),
@@ -111,7 +111,7 @@ def _results(config: EvaluateConfig, uri: str, truth: GroundTruth) -> _Evaluated
 
 
 def _folder(config: EvaluateConfig) -> tuple[str, dict[str, Any]]:
-    """Where the files go, and the options of its storage."""
+    """Return where the files go, and the options of its storage."""
     if config.evaluation.uri is None:
         return join(config.output.uri, FOLDER), config.output.storage_options
     return absolute_uri(config.evaluation.uri), config.evaluation.storage_options

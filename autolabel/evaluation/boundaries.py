@@ -21,7 +21,7 @@ class Boundary:
 
 
 def boundary(mask: Rle) -> Boundary:
-    """What erosion takes from a mask; the image's border is outline too."""
+    """Return what erosion takes from a mask; the image's border is outline too."""
     reach_px = max(1, round(WIDTH_SHARE * float(np.hypot(*mask.size_hw))))
     left, top, width, height = map(int, bbox_xywh(mask))
     crop = decode(mask)[top : top + height, left : left + width]
@@ -31,7 +31,7 @@ def boundary(mask: Rle) -> Boundary:
 
 
 def boundary_iou(a: Boundary, b: Boundary) -> float:
-    """Intersection over union of the boundaries of two masks, neither of them empty, of one image."""
+    """Return intersection over union of the boundaries of two masks, neither of them empty, of one image."""
     left, top = max(a.left, b.left), max(a.top, b.top)
     right, bottom = (
         min(one.left + one.pixels.shape[1] for one in (a, b)),

@@ -43,7 +43,7 @@ class CocoMetrics:
 
 
 def coco_metrics(comparison: Comparison, detections: Detections) -> tuple[CocoMetrics, Mapping[int, float | None]]:
-    """Over all categories, and the AP of each."""
+    """Compute the metrics over all categories, and the AP of each."""
     masks = _Evaluated(comparison, detections, COCOeval_faster)
     boundaries = _Evaluated(comparison, detections, _BoundaryEvaluation)
     figures = CocoMetrics(
@@ -80,7 +80,7 @@ class _Evaluated:
         self._recall: npt.NDArray[np.float64] = evaluation.eval["recall"][..., -1]
 
     def precision(self, *, iou: float | None = None, size: str = "all", category: int | None = None) -> float | None:
-        """Average precision at an IoU threshold, of objects of a size, of the category at a place; or over all."""
+        """Return average precision at an IoU threshold, of objects of a size, of one category or over all."""
         ious = slice(None) if iou is None else np.isclose(self._iou_thresholds, iou)
         places = slice(None) if category is None else [category]
         return mean_of_known(self._precision[ious][:, :, places, AREAS.index(size)])
@@ -113,13 +113,13 @@ def _rle(annotation: dict[str, Any]) -> Rle:
 
 
 def mean_of_known(values: npt.NDArray[np.float64]) -> float | None:
-    """The mean of those that there is a value for: -1 stands where there is no object."""
+    """Return the mean of those that there is a value for: -1 stands where there is no object."""
     known = values[values > -1]
     return float(known.mean()) if known.size else None
 
 
 def coco_datasets(comparison: Comparison, detections: Detections) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ground truth and detections of the known pairs as COCO data sets, with LVIS's fields."""
+    """Return ground truth and detections of the known pairs as COCO data sets, with LVIS's fields."""
     objects: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     partial: dict[int, list[int]] = {image.id: [] for image in comparison.images}

@@ -49,7 +49,7 @@ class Comparison:
 
 
 def compare(truth: GroundTruth, detections: Detections, match: CategoryMatch, image_ids: Collection[int]) -> Comparison:
-    """Every pair of these images with the categories of both sides.
+    """Return every pair of these images with the categories of both sides.
 
     Where several categories of the ground truth are one of the ontology's, the pair has the objects of all of them (an
     object annotated under each counts once), and is known exhaustively only if each of them is.
@@ -90,7 +90,7 @@ def compare(truth: GroundTruth, detections: Detections, match: CategoryMatch, im
 
 
 def objects_of(truth: GroundTruth, image: TruthImage, truth_ids: Sequence[int]) -> tuple[TruthObject, ...]:
-    """The objects of some categories on an image, those of later ones only where no earlier one has the same mask."""
+    """Return the objects of some categories on an image; of objects with the same mask, the first."""
     objects: list[TruthObject] = []
     for truth_id in truth_ids:
         seen = {(one.rle, one.crowd) for one in objects}

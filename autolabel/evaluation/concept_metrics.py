@@ -64,7 +64,7 @@ class ConceptMetrics:
 
 
 def concept_metrics(comparison: Comparison) -> ConceptMetrics:
-    """SAM3's metrics of the labels."""
+    """Return SAM3's metrics of the labels."""
     exhaustive = [pair for pair in comparison.pairs if pair.exhaustive]
     pairs_of = {(present, found): 0 for present in (True, False) for found in (True, False)}
     for pair in exhaustive:
@@ -82,7 +82,7 @@ def concept_metrics(comparison: Comparison) -> ConceptMetrics:
 
 
 def object_counts(pairs: Iterable[ComparedPair]) -> tuple[Counts, Counts, Counts]:
-    """Labels that are right, labels that are false, and objects that are missed, at each IoU threshold."""
+    """Return labels that are right, labels that are false, and objects that are missed, at each IoU threshold."""
     right, n_labels, n_objects = np.zeros(len(IOU_THRESHOLDS), np.int64), 0, 0
     for pair in pairs:
         labels, objects = pair.labels, pair.objects

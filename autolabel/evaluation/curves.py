@@ -66,7 +66,7 @@ class CategoryCurve:
 def category_curves(
     comparison: Comparison, threshold_of: Mapping[int, float], floor_of: Mapping[int, float]
 ) -> list[CategoryCurve]:
-    """The curve of each category, from the highest score down to its floor, below which nothing is known."""
+    """Return the curve of each category, from the highest score down to its floor, below which nothing is known."""
     pairs_of: dict[int, list[ComparedPair]] = {id: [] for id in comparison.category_ids}
     for pair in comparison.pairs:
         pairs_of[pair.category_id].append(pair)
@@ -96,7 +96,7 @@ def _curve(category_id: int, pairs: Sequence[ComparedPair], threshold: float, fl
 
 
 def verdicts(found: Sequence[Detection], truth: Sequence[TruthObject], *, exhaustive: bool) -> list[bool | None]:
-    """Whether each detection, best first, is right; None for what counts neither way."""
+    """Tell whether each detection, best first, is right; None for what counts neither way."""
     objects = [one for one in reversed(truth) if not one.crowd]  # of equal overlaps COCO takes the last
     crowds = [one for one in truth if one.crowd]
     masks = [one.rle for one in found]
@@ -115,7 +115,7 @@ def verdicts(found: Sequence[Detection], truth: Sequence[TruthObject], *, exhaus
 
 
 def shares_inside(masks: Sequence[Rle], crowds: Sequence[Rle]) -> Floats:
-    """The share of each mask that lies in each crowd: (masks, crowds)."""
+    """Return the share of each mask that lies in each crowd: (masks, crowds)."""
     if not masks or not crowds:
         return np.zeros((len(masks), len(crowds)))
     shares: Floats = coco.iou([one.to_coco() for one in masks], [one.to_coco() for one in crowds], [1] * len(crowds))
@@ -123,7 +123,7 @@ def shares_inside(masks: Sequence[Rle], crowds: Sequence[Rle]) -> Floats:
 
 
 def quality_by_threshold(judged: Sequence[tuple[float, bool]], n_objects: int, floor: float) -> list[Quality]:
-    """What comes of every threshold of at least `floor` that makes a difference, from the highest on.
+    """Return what comes of every threshold of at least `floor` that makes a difference, from the highest on.
 
     Args:
         judged: score, and whether the detection is right; in any order.
@@ -145,13 +145,13 @@ def quality_by_threshold(judged: Sequence[tuple[float, bool]], n_objects: int, f
 
 
 def threshold_between(low: float, high: float) -> float:
-    """A number of few digits in [low, high): scores of `high` are above it, scores of `low` are not."""
+    """Return a number of few digits in [low, high): scores of `high` are above it, scores of `low` are not."""
     middle = low + (high - low) / 2
     return next((short for digits in range(2, 18) if low <= (short := round(middle, digits)) < high), low)
 
 
 def thinned(points: Sequence[Quality], best: Quality | None) -> list[Quality]:
-    """At most `MOST_POINTS` of them, evenly, with the first, the last and the best."""
+    """Return at most `MOST_POINTS` of them, evenly, with the first, the last and the best."""
     if len(points) <= MOST_POINTS:
         return list(points)
     places = set(np.linspace(0, len(points) - 1, MOST_POINTS - 1).round().astype(int).tolist())

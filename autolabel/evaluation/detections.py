@@ -10,21 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow.compute as pc
+import numpy as np
 
 from autolabel.errors import BadInput, quoted_value
 from autolabel.evaluation.ground_truth import GroundTruth, is_integer, parsed, refuse
 from autolabel.evaluation.matching import CategoryMatch, ImageMatch
-from autolabel.labels.schema import instance_from_struct
-from autolabel.labels.types import Instance, Status
-from autolabel.labels.units import done_units, read_unit
+from autolabel.labels.types import ImageLabels, Instance
+from autolabel.labels.units import done_units, read_columns
 from autolabel.masks.coco import read_mask
 from autolabel.masks.rle import Rle
 from autolabel.output.job_output import JobOutput
 from autolabel.prompts.ontology import Ontology
 from autolabel.selection import Rules, select
 
-Pair = tuple[int, int]  # id of the ground truth's image, id of the ontology's category
+ImageCategory = tuple[int, int]  # id of the ground truth's image, id of the ontology's category
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +43,7 @@ class Detections:
     `ranked` are what COCO's average precision is computed over: labels alone, or all results of a file.
     """
 
-    of: Mapping[Pair, Sequence[Detection]]
+    of: Mapping[ImageCategory, Sequence[Detection]]
     threshold_of: Mapping[int, float]
     floor_of: Mapping[int, float]
     ranks_labels_only: bool
@@ -55,7 +54,7 @@ class Detections:
 
 
 def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match: CategoryMatch) -> Detections:
-    """The labels and candidates of the images that the ground truth has, from the units that hold one.
+    """Return the labels and candidates of the images that the ground truth has, from the units that hold one.
 
     Raises:
         BadInput: such a unit is not labelled yet, or images have another size than in the ground truth.
@@ -66,26 +65,23 @@ def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match
     if missing:
         held = f"{missing} of the {len(units)} units that hold images of the ground truth"
         raise BadInput(f"output.uri: {held} are not labelled yet; run the job again first")
-    rules, floor_of = output.record.rules, output.record.keep_threshold_of
-    found: dict[Pair, list[Detection]] = {}
+    rules, floor_of = output.record.settings.rules, output.record.settings.keep_threshold_of
+    found: dict[ImageCategory, list[Detection]] = {}
     problems, rejected = [], []
-    for row in _rows(output, units, list(truth_id_of)):
-        truth_id = truth_id_of[row["image_id"]]
+    for labels in _images(output, units, list(truth_id_of)):
+        truth_id = truth_id_of[labels.image_id]
         image = truth.image[truth_id]
-        if row["status"] == Status.REJECTED:
+        if labels.size_hw is None:
             rejected.append(image.file_name)
             continue
-        if (row["height"], row["width"]) != image.size_hw:
+        if labels.size_hw != image.size_hw:
             height, width = image.size_hw
-            here = f"{row['width']} x {row['height']} in the output"
+            here = f"{labels.size_hw[1]} x {labels.size_hw[0]} in the output"
             problems.append(f"image {image.file_name!r} is {width} x {height} pixels, {here}")
             continue
-        labels, candidates = (
-            [instance_from_struct(values) for values in row[name]] for name in ("instances", "candidates")
-        )
         for category_id in match.truth_ids_of:
-            own = [label for label in labels if label.category_id == category_id]
-            more = added_below(labels, candidates, category_id, floor_of[category_id], rules)
+            own = [label for label in labels.instances if label.category_id == category_id]
+            more = added_below(labels.instances, labels.candidates, category_id, floor_of[category_id], rules)
             found[truth_id, category_id] = [
                 Detection(score=one.score, rle=one.rle, is_label=is_label)
                 for ones, is_label in ((own, True), (more, False))
@@ -104,7 +100,7 @@ def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match
 def added_below(
     labels: Sequence[Instance], candidates: Sequence[Instance], category_id: int, floor: float, rules: Rules
 ) -> list[Instance]:
-    """The candidates of a category that would be labels if its threshold were `floor`, best first.
+    """Return the candidates of a category that would be labels if its threshold were `floor`, best first.
 
     Whether an instance stays depends on better ones alone. So these are, from the best on, what any threshold between
     would have added; and no label of the category goes.
@@ -115,13 +111,13 @@ def added_below(
     together = rules.nms_across is not None or rules.max_instances is not None
     rivals = [i for i in (*labels, *candidates) if together or i.category_id == category_id]
     kept = select(rivals, replace(rules, threshold_of={**rules.threshold_of, category_id: floor}))
-    return [instance_from_struct for instance_from_struct in kept if id(instance_from_struct) in added]
+    return [instance for instance in kept if id(instance) in added]
 
 
 def read_results(
     document: bytes, place: str, truth: GroundTruth, ontology: Ontology, match: CategoryMatch, threshold: float
 ) -> Detections:
-    """The detections of a COCO results file, with the ids of the ground truth; labels are those above a threshold.
+    """Return the detections of a COCO results file, with the truth's ids; labels are those above a threshold.
 
     Raises:
         BadInput: every problem found, up to ground_truth.MOST_PROBLEMS.
@@ -129,7 +125,7 @@ def read_results(
     entries = parsed(document, place)
     if not isinstance(entries, list):
         raise BadInput(f"{place}: not a COCO results file: expected a list of results, not {quoted_value(entries)}")
-    found: dict[Pair, list[Detection]] = defaultdict(list)
+    found: dict[ImageCategory, list[Detection]] = defaultdict(list)
     problems = []
     for index, entry in enumerate(entries):
         try:
@@ -147,7 +143,7 @@ def read_results(
     )
 
 
-def _result(entry: Any, truth: GroundTruth, match: CategoryMatch) -> tuple[Pair, float, Rle]:
+def _result(entry: Any, truth: GroundTruth, match: CategoryMatch) -> tuple[ImageCategory, float, Rle]:
     if not isinstance(entry, dict):
         raise ValueError(f"expected a result, not {quoted_value(entry)}")
     image_id, category_id, score = entry.get("image_id"), entry.get("category_id"), entry.get("score")
@@ -166,9 +162,8 @@ def _result(entry: Any, truth: GroundTruth, match: CategoryMatch) -> tuple[Pair,
     return (image_id, match.category_of[category_id]), float(score), mask
 
 
-def _rows(output: JobOutput, units: Sequence[int], image_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Rows of these images, a unit in memory at a time."""
-    columns = ["image_id", "width", "height", "status", "instances", "candidates"]
+def _images(output: JobOutput, units: Sequence[int], image_ids: Sequence[int]) -> Iterator[ImageLabels]:
+    """Give the labels of these images, a unit in memory at a time."""
     for unit in units:
-        table = read_unit(output.storage, output.uri, unit, columns)
-        yield from table.filter(pc.field("image_id").isin(image_ids)).to_pylist()
+        columns = read_columns(output.storage, output.uri, unit)
+        yield from columns.select(np.isin(columns.image_id, image_ids)).images()

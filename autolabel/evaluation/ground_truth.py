@@ -60,11 +60,11 @@ class GroundTruth:
         return {image.id: image for image in self.images}
 
     def knows(self, image: TruthImage, category_id: int) -> bool:
-        """Whether it is known what the image holds of a category."""
+        """Tell whether it is known what the image holds of a category."""
         return not self.lists_absent or category_id in image.absent or (image.id, category_id) in self.objects
 
     def ontology(self, place: str) -> Ontology:
-        """Its categories as those of a job would be, each found by its own name; ids below 1 are given anew.
+        """Return its categories as those of a job would be, each found by its own name; ids below 1 are given anew.
 
         Raises:
             BadInput: names that no job could tell apart.
@@ -80,7 +80,7 @@ class GroundTruth:
 
 
 def read_ground_truth(document: bytes, place: str) -> GroundTruth:
-    """The ground truth in a COCO file; `place` is how problems name it.
+    """Return the ground truth in a COCO file; `place` is how problems name it.
 
     Raises:
         BadInput: every problem found, up to `MOST_PROBLEMS`.
@@ -107,7 +107,7 @@ def read_ground_truth(document: bytes, place: str) -> GroundTruth:
 
 
 def parsed(document: bytes, place: str) -> Any:
-    """The JSON of a file; raises BadInput where it is none."""
+    """Return the JSON of a file; raises BadInput where it is none."""
     try:
         return orjson.loads(document)
     except orjson.JSONDecodeError as error:
@@ -115,7 +115,7 @@ def parsed(document: bytes, place: str) -> Any:
 
 
 def refuse(problems: list[str], place: str) -> None:
-    """Raises BadInput where there are problems."""
+    """Raise BadInput where there are problems."""
     if problems:
         more = len(problems) - MOST_PROBLEMS
         rest = [f"{place}: and {more} problems more"] if more > 0 else []
@@ -164,7 +164,7 @@ class _Reader:
     def objects(
         self, entries: list[Any], images: dict[int, TruthImage], categories: dict[int, dict[str, Any]]
     ) -> Iterator[tuple[tuple[int, int], TruthObject]]:
-        """Each with its image id and category id. Ids of annotations mean nothing here, and may be missing."""
+        """Give each with its image id and category id; ids of annotations mean nothing here, and may be missing."""
         for index, entry in enumerate(entries):
             where = f"annotations[{index}]"
             if not isinstance(entry, dict):

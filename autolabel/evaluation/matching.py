@@ -39,7 +39,7 @@ class ImageMatch:
 
 
 def match_categories(truth: GroundTruth, ontology: Ontology) -> CategoryMatch:
-    """By name, and where no category has that name by phrase. Several of the ground truth may be one of the ontology's.
+    """Match by name, and where no category has that name by phrase; several of the truth may be one of the job's.
 
     Raises:
         BadInput: not one is the same.
@@ -63,7 +63,7 @@ def match_categories(truth: GroundTruth, ontology: Ontology) -> CategoryMatch:
 
 
 def match_images(truth: GroundTruth, output: JobOutput) -> ImageMatch:
-    """By file name as exports give it, else by whole URI, else by the last part of the name where it is unique.
+    """Match by file name as exports give it, else by whole URI, else by the last part of the name where it is unique.
 
     The plan is read through once; what is held is no more than the ground truth's images.
 
@@ -110,7 +110,7 @@ def match_images(truth: GroundTruth, output: JobOutput) -> ImageMatch:
 
 
 def last_part(name: str) -> str:
-    """`a.jpg` of `folder/a.jpg`."""
+    """Return `a.jpg` of `folder/a.jpg`."""
     return name.rpartition("/")[2]
 
 

@@ -17,14 +17,14 @@ Place = Callable[[Quality], tuple[float, float] | None]
 
 
 def precision_recall_svg(curves: Sequence[CategoryCurve], name_of: Mapping[int, str]) -> bytes:
-    """Precision over recall of each category; the threshold in force as a ring, that of the best F1 as a dot."""
+    """Return precision over recall of each category; the threshold in force as a ring, that of the best F1 as a dot."""
     figure, axes = _drawing(curves, title="Precision over recall", x="recall", y="precision")
     _draw(axes, curves, name_of, recall_and_precision)
     return _svg(figure)
 
 
 def f1_svg(curves: Sequence[CategoryCurve], name_of: Mapping[int, str]) -> bytes:
-    """F1 over the threshold of each category; the threshold in force as a ring, that of the best F1 as a dot."""
+    """Return F1 over the threshold of each category; the threshold in force as a ring, that of the best F1 as a dot."""
     figure, axes = _drawing(curves, title="F1 over the threshold", x="threshold", y="F1")
     _draw(axes, curves, name_of, threshold_and_f1)
     return _svg(figure)
@@ -79,6 +79,6 @@ def _svg(figure: Figure) -> bytes:
 
 
 def _plain(name: str) -> str:
-    """A short name that matplotlib takes for text: without a formula between `$`, or a `_` that hides it."""
+    """Return a short name that matplotlib takes for text: without a formula between `$`, or a `_` that hides it."""
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     return ("\N{WORD JOINER}" if short.startswith("_") else "") + short.replace("$", r"\$")

@@ -10,7 +10,7 @@ from autolabel.prompts.ontology import Category, Ontology
 
 
 def prompts_yaml(ontology: Ontology, threshold_of: Mapping[int, float], curves: Mapping[int, CategoryCurve]) -> str:
-    """Every category under its id, with its threshold of the best F1, or where there is none the one in force."""
+    """Return every category under its id, with its threshold of the best F1, or else the one in force."""
     lines = ["# By autolabel evaluate: the threshold of each category's best F1.\n", "categories:\n"]
     for category in ontology.categories:
         curve = curves.get(category.id)
@@ -24,7 +24,7 @@ def prompts_yaml(ontology: Ontology, threshold_of: Mapping[int, float], curves: 
 
 
 def entry(category: Category, threshold: float) -> dict[str, Any]:
-    """A category as prompt files hold it, without what it does not say."""
+    """Return a category as prompt files hold it, without what it does not say."""
     fields = {
         "name": category.name,
         "id": category.id,

@@ -33,7 +33,7 @@ class Evaluation:
     curves: Sequence[CategoryCurve]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; None is undefined."""
+        """Return plain values; None is undefined."""
         comparison = self.comparison
         return {
             "ground_truth": {
@@ -69,7 +69,7 @@ class Evaluation:
         }
 
     def to_text(self) -> str:
-        """The table, below the figures of all categories, above what the ground truth left open."""
+        """Return the table, below the figures of all categories, above what the ground truth left open."""
         coco, concepts = self.coco, self.concepts
         head = [
             ("COCO", {name: getattr(coco, name) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")}),

@@ -6,34 +6,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, BinaryIO
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Any, BinaryIO, NamedTuple
 
 from autolabel.errors import BadInput
 from autolabel.exports.splits import Splits
-from autolabel.labels.schema import instance_from_struct
+from autolabel.labels.columns import UnitColumns
 from autolabel.labels.summary import Summary
-from autolabel.labels.types import Instance, Status
-from autolabel.labels.units import read_summary, read_unit, unit_uri
+from autolabel.labels.types import ImageLabels, Status
+from autolabel.labels.units import read_columns, read_summary, read_unit
 from autolabel.masks.rle import Rle, run_lengths
 from autolabel.output.job_output import JobOutput
 from autolabel.output.passes import over_units
 from autolabel.parallel import IO_THREADS, in_threads
-from autolabel.prompts.ontology import Ontology
 from autolabel.storage.uris import absolute_uri, join
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportImage:
-    """An image that could be read. `name` is as LabelledOutput.file_name gives it."""
+class NamedImage(NamedTuple):
+    """An image that could be read, and its name as JobOutput.file_name gives it."""
 
-    image_id: int
-    uri: str
     name: str
-    size_hw: tuple[int, int]
-    instances: tuple[Instance, ...]
+    labels: ImageLabels
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        assert self.labels.size_hw is not None, "it could be read"
+        return self.labels.size_hw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +45,7 @@ class Export:
         return join(self.folder_uri, name)
 
     def replace(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """A writer of a file in the folder, as Storage.replace."""
+        """Open a writer of a file in the folder, as Storage.replace."""
         return self.output.storage.replace(self.uri(name))
 
     def write(self, name: str, data: bytes) -> None:
@@ -78,69 +75,56 @@ class Export:
         n_rejected = self.summary.images[Status.REJECTED]
         return f"{n_rejected} rejected {'image' if n_rejected == 1 else 'images'} left out"
 
-    def tables(self, columns: Sequence[str], units: Sequence[int] | None = None) -> Iterator[pa.Table]:
-        """The rows of each unit in order, a few dozen units in memory at a time."""
+    def unit_columns(self, units: Sequence[int] | None = None) -> Iterator[UnitColumns]:
+        """Give the rows of each unit in order, a few dozen units in memory at a time."""
         units = self.units if units is None else units
-        return over_units(in_threads(partial(self._table, columns), units, IO_THREADS), len(units))
-
-    def _table(self, columns: Sequence[str], unit: int) -> pa.Table:
-        table = read_unit(self.output.storage, self.output.uri, unit, columns)
-        if "instances" in columns:
-            check_instances(table, self.output.record.ontology, unit_uri(self.output.uri, unit))
-        return table
+        read = partial(read_columns, self.output.storage, self.output.uri)
+        return over_units(in_threads(read, units, IO_THREADS), len(units))
 
     def rows(self, columns: Sequence[str], units: Sequence[int] | None = None) -> Iterator[dict[str, Any]]:
-        """Plain values of every row in order."""
-        for table in self.tables(columns, units):
+        """Give plain values of every row in order, of columns that nest nothing."""
+        units = self.units if units is None else units
+        read = partial(read_unit, self.output.storage, self.output.uri, columns=columns)
+        for table in over_units(in_threads(read, units, IO_THREADS), len(units)):
             yield from table.to_pylist()
 
     def names(self) -> Iterator[str]:
-        """The name of every image that could be read, in order."""
+        """Give the name of every image that could be read, in order."""
         for row in self.rows(["uri", "status"]):
             if row["status"] != Status.REJECTED:
                 yield self.output.file_name(row["uri"])
 
-    def images(self) -> Iterator[ExportImage]:
-        """Every image that could be read, in order."""
-        for row in self.rows(["image_id", "uri", "width", "height", "status", "instances"]):
-            if row["status"] != Status.REJECTED:
-                image = ExportImage(
-                    image_id=row["image_id"],
-                    uri=row["uri"],
-                    name=self.output.file_name(row["uri"]),
-                    size_hw=(row["height"], row["width"]),
-                    instances=tuple(instance_from_struct(record) for record in row["instances"]),
-                )
-                for instance_from_struct in image.instances:
+    def images(self) -> Iterator[NamedImage]:
+        """Give the name and the labels of every image that could be read, in order.
+
+        Raises:
+            BadInput: a category is not of this run, or a mask is damaged.
+        """
+        known = self.output.record.settings.ontology.by_id
+        for unit in self.unit_columns():
+            for image in unit.images():
+                if image.status == Status.REJECTED:
+                    continue
+                for instance in image.instances:
+                    if instance.category_id not in known:
+                        unknown = f"category {instance.category_id} is not of this run"
+                        raise BadInput(f"image {image.image_id}: {unknown}; `autolabel verify` says more")
                     with damage_told(image.image_id):
-                        check_mask(instance_from_struct.rle, image.size_hw)
-                yield image
-
-
-def check_instances(table: pa.Table, ontology: Ontology, uri: str) -> None:
-    """Raises BadInput where boxes or sizes are not of as many numbers as they must be, or a category is not known."""
-    flat = table["instances"].combine_chunks().flatten()
-    ids = pa.array(ontology.by_id, pa.int64())
-    as_written = (
-        pc.equal(pc.list_value_length(flat.field("bbox")), 4),
-        pc.equal(pc.list_value_length(flat.field("segmentation").field("size")), 2),
-        pc.is_in(flat.field("category_id"), ids),
-    )
-    if not all(pc.all(column).as_py() for column in as_written if len(column)):
-        raise BadInput(f"{uri} was changed: autolabel writes no such instances; `autolabel verify` says more")
+                        check_mask(instance.rle, image.size_hw)
+                yield NamedImage(self.output.file_name(image.uri), image)
 
 
 @contextmanager
 def damage_told(image_id: int) -> Iterator[None]:
-    """Masks that cannot be read in the block are bad input."""
+    """Turn errors of masks that cannot be read in the block into BadInput."""
     try:
         yield
     except ValueError as error:
         raise BadInput(f"image {image_id}: damaged mask: {error}; `autolabel verify` says more") from error
 
 
-def check_mask(rle: Rle, size_hw: tuple[int, int]) -> None:
-    """Raises ValueError where a mask is damaged, empty, or not of its image's size."""
+def check_mask(rle: Rle, size_hw: tuple[int, int] | None) -> None:
+    """Raise ValueError where a mask is damaged, empty, or not of its image's size."""
     if rle.size_hw != size_hw:
         raise ValueError(f"its size {rle.size_hw} is not the image's, {size_hw}")
     if not run_lengths(rle)[1::2].any():

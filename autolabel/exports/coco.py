@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import numpy as np
 import orjson
 
 from autolabel.exports.base import Export
+from autolabel.labels.columns import index_of
 from autolabel.labels.types import Status
 
 FILES = r"(annotations|results)(-\d+)?\.json|manifest\.json"
@@ -48,7 +48,7 @@ def write(export: Export) -> str:
 
 
 def plan_shards(export: Export) -> list[Shard]:
-    """As many units in each as have together no more than ANNOTATIONS_PER_FILE, or one unit."""
+    """Return as many units in each as have together no more than ANNOTATIONS_PER_FILE, or one unit."""
     counts = [summary.n_instances for summary in export.summaries]
     starts, in_shard = [0], 0
     for unit, count in enumerate(counts):
@@ -68,21 +68,20 @@ def plan_shards(export: Export) -> list[Shard]:
 
 
 def annotations(export: Export, shard: Shard) -> Iterator[Annotation]:
-    """Every instance. Column by column: nested values of Arrow turn into Python's several times slower."""
+    """Give every instance. Column by column: an object for each would take several times as long."""
     next_id = shard.first_id
-    for table in export.tables(["image_id", "instances"], shard.units):
-        lists = table["instances"].combine_chunks()
-        flat = lists.flatten()
-        image_ids = np.repeat(table["image_id"].to_numpy(), lists.value_lengths().to_numpy())
-        segmentation = flat.field("segmentation")
+    known = [category.id for category in export.output.record.settings.ontology.categories]
+    for unit in export.unit_columns(shard.units):
+        instances = unit.instances
+        index_of(known, instances.category_id)  # or it is told
         columns = (
-            image_ids.tolist(),
-            flat.field("category_id").to_pylist(),
-            segmentation.field("size").flatten().to_numpy().reshape(-1, 2).tolist(),
-            segmentation.field("counts").to_pylist(),
-            flat.field("area").to_pylist(),
-            flat.field("bbox").flatten().to_numpy().reshape(-1, 4).tolist(),
-            flat.field("score").to_pylist(),
+            unit.image_id[instances.row].tolist(),
+            instances.category_id.tolist(),
+            instances.size_hw.tolist(),
+            instances.counts.to_pylist(),
+            instances.area_px.tolist(),
+            instances.box_xywh.tolist(),
+            instances.score.tolist(),
         )
         for image_id, category_id, size, counts, area, bbox, score in zip(*columns, strict=True):
             yield {
@@ -99,7 +98,7 @@ def annotations(export: Export, shard: Shard) -> Iterator[Annotation]:
 
 
 def recorded(annotations: Iterable[Annotation], results: "ItemList") -> Iterator[Annotation]:
-    """The annotations themselves, each put among the results on its way.
+    """Give the annotations themselves, each put among the results on its way.
 
     Results have no bbox: beside a mask, COCO's evaluation would take the area from it.
     """
@@ -111,7 +110,7 @@ def recorded(annotations: Iterable[Annotation], results: "ItemList") -> Iterator
 def write_dataset(
     export: Export, shard: Shard, annotations: Iterable[Annotation], about: Callable[[], dict[str, Any]] = dict
 ) -> str:
-    """One file of a data set; `about` is asked for more of its `info` when the annotations are written."""
+    """Write one file of a data set; `about` is asked for more of its `info` when the annotations are written."""
     name = f"annotations{shard.suffix}.json"
     with export.replace(name) as file:
         file.write(b'{"categories":' + orjson.dumps(categories(export)))
@@ -123,7 +122,7 @@ def write_dataset(
 
 
 def write_manifest(export: Export, shards: Sequence[Shard], kinds: Sequence[str]) -> list[str]:
-    """What the files are, where there are several of a kind; a line for the closing text."""
+    """Write what the files are, where there are several of a kind; return a line for the closing text."""
     if len(shards) == 1:
         return []
     files = [
@@ -149,7 +148,7 @@ def info(export: Export) -> dict[str, Any]:
 
 
 def categories(export: Export) -> list[dict[str, Any]]:
-    ontology = export.output.record.ontology
+    ontology = export.output.record.settings.ontology
     return [{"id": c.id, "name": c.name, "supercategory": c.supercategory or ""} for c in ontology.categories]
 
 
@@ -197,7 +196,7 @@ class ItemList:
 
 
 def write_list(file: BinaryIO, name: str, items: Iterable[dict[str, Any]]) -> int:
-    """A further key of a JSON object, with a list; how many items there were."""
+    """Write a further key of a JSON object, with a list; return how many items there were."""
     file.write(f',\n"{name}":'.encode())
     with ItemList(file) as listed:
         for item in items:

@@ -57,7 +57,7 @@ def write(export: Export) -> str:
 
 
 def fitted(segmentation: Any) -> tuple[list[list[float]], float]:
-    """Polygons of a mask in COCO's JSON, and their IoU with it as pycocotools draws them; 0 if there are none."""
+    """Return a mask's polygons in COCO's JSON, and their IoU with it as pycocotools draws them; 0 without any."""
     height, width = segmentation["size"]
     polygons = flat(outlines(Rle(size_hw=(height, width), counts=segmentation["counts"])))
     if not polygons:

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import orjson
 
-from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.painting import row_runs
 from autolabel.labels.types import Instance
 from autolabel.masks.rle import decode_crop
@@ -21,7 +21,7 @@ NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write(export: Export) -> str:
-    name_of = {category.id: category.name for category in export.output.record.ontology.categories}
+    name_of = {category.id: category.name for category in export.output.record.settings.ontology.categories}
     labels = [{"name": name, "type": "mask", "attributes": []} for name in name_of.values()]
     export.write("labels.json", orjson.dumps(labels, option=orjson.OPT_INDENT_2))
     images = (image for image in export.images() if not NOT_XML.search(image.name))
@@ -50,8 +50,8 @@ def head(names: list[str]) -> str:
     )
 
 
-def mask_elements(image: ExportImage, name_of: dict[int, str]) -> list[bytes]:
-    return [mask_element(instance, name_of[instance.category_id]) for instance in image.instances]
+def mask_elements(image: NamedImage, name_of: dict[int, str]) -> list[bytes]:
+    return [mask_element(instance, name_of[instance.category_id]) for instance in image.labels.instances]
 
 
 def mask_element(instance: Instance, label: str) -> bytes:

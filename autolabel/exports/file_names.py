@@ -29,7 +29,7 @@ class Stems:
         self._shared = frozenset(values[counts > 1].tolist())
 
     def of(self, image_id: int, name: str) -> str:
-        """A path with `/`, unique among the images, that stays within its folder."""
+        """Return a path with `/`, unique among the images, that stays within its folder."""
         own = stem(name)
         if is_plain(own) and self._wanted.fullmatch(name) and _hash(own) not in self._shared:
             return own
@@ -37,13 +37,13 @@ class Stems:
 
 
 def stem(name: str) -> str:
-    """Without the suffix of its last part."""
+    """Return a name without the suffix of its last part."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def is_plain(name: str) -> bool:
-    """Whether it is a relative path of parts that every file system and every list takes."""
+    """Tell whether it is a relative path of parts that every file system and every list takes."""
     parts = name.split("/")
     return (
         not {"", ".", ".."} & set(parts)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
 from autolabel.exports.base import Export
+from autolabel.labels.columns import UnitColumns, index_of
 from autolabel.labels.types import Status
 
 FILES = r"data/[a-z][a-z0-9_]*-\d+-of-\d+\.parquet|README\.md"
@@ -55,12 +55,12 @@ def write(export: Export) -> str:
     n_of = Counter(export.splits.split_of(name) for name in export.names())
     schema = SCHEMA.with_metadata({"huggingface": orjson.dumps({"info": {"features": features(export)}})})
     files = {split: SplitFiles(export, split, n_of[split], schema) for split in n_of}
-    for rows in export.tables(["image_id", "uri", "width", "height", "status", "instances"]):
-        readable = rows.filter(pc.not_equal(rows["status"], str(Status.REJECTED)))
-        names = map(export.output.file_name, readable["uri"].to_pylist())
+    for unit in export.unit_columns():
+        readable = unit.select(unit.status != Status.REJECTED)
+        names = map(export.output.file_name, readable.uri.to_pylist())
         splits = np.array([export.splits.split_of(name) for name in names])
         for split in np.unique(splits).tolist():
-            files[split].add(converted(export, readable.filter(pa.array(splits == split)), schema))
+            files[split].add(converted(export, readable.select(splits == split), schema))
     for split in files.values():
         split.flush()
     present = [split for split in export.splits.names if n_of[split]]
@@ -94,30 +94,36 @@ class SplitFiles:
         self._n_written += 1
 
 
-def converted(export: Export, rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows of labels as rows of SCHEMA: a list of objects becomes an object of lists, as `datasets` has it."""
-    lists = rows["instances"].combine_chunks()
-    ends = np.cumsum(lists.value_lengths().to_numpy())
-    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
-    flat = lists.flatten()
-    ids = pa.array([category.id for category in export.output.record.ontology.categories], pa.int64())
+def converted(export: Export, unit: UnitColumns, schema: pa.Schema) -> pa.Table:
+    """Return labels as rows of SCHEMA: an object of lists for each image, as `datasets` has it."""
+    instances = unit.instances
+    offsets = pa.array(instances.row_offsets(len(unit)), pa.int32())
+    ids = [category.id for category in export.output.record.settings.ontology.categories]
+    boxes = pa.ListArray.from_arrays(
+        np.arange(0, 4 * len(instances) + 1, 4, dtype=np.int32), instances.box_xywh.ravel()
+    )
     values = {
-        "category": pc.index_in(flat.field("category_id"), ids).cast(pa.int64()),
-        "rle_counts": flat.field("segmentation").field("counts"),
+        "bbox": boxes,
+        "category": pa.array(index_of(ids, instances.category_id)),
+        "area": pa.array(instances.area_px),
+        "score": pa.array(instances.score, pa.float32()),
+        "phrase": instances.phrase,
+        "rle_counts": instances.counts,
     }
-    values |= {name: flat.field(name) for name in ("bbox", "area", "score", "phrase")}
     objects = [pa.ListArray.from_arrays(offsets, values[field.name]) for field in OBJECTS]
-    uris = rows["uri"].combine_chunks()
+    files = [pa.nulls(len(unit), pa.binary()), unit.uri]
     columns = [
-        pa.StructArray.from_arrays([pa.nulls(len(uris), pa.binary()), uris], fields=list(SCHEMA.field("image").type)),
-        *(rows[name].combine_chunks() for name in ("image_id", "width", "height")),
+        pa.StructArray.from_arrays(files, fields=list(SCHEMA.field("image").type)),
+        pa.array(unit.image_id),
+        pa.array(unit.size_hw[:, 1], pa.int32()),
+        pa.array(unit.size_hw[:, 0], pa.int32()),
         pa.StructArray.from_arrays(objects, fields=list(OBJECTS)),
     ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def features(export: Export) -> dict[str, Any]:
-    """The features in the words of `datasets`, as it writes them into a schema's metadata."""
+    """Return the features in the words of `datasets`, as it writes them into a schema's metadata."""
 
     def value(dtype: str) -> dict[str, Any]:
         return {"dtype": dtype, "_type": "Value"}
@@ -125,7 +131,7 @@ def features(export: Export) -> dict[str, Any]:
     def sequence(feature: dict[str, Any]) -> dict[str, Any]:
         return {"feature": feature, "_type": "Sequence"}
 
-    names = [category.name for category in export.output.record.ontology.categories]
+    names = [category.name for category in export.output.record.settings.ontology.categories]
     return {
         "image": {"_type": "Image"},
         "image_id": value("int64"),
@@ -143,7 +149,7 @@ def features(export: Export) -> dict[str, Any]:
 
 
 def card(export: Export, splits: list[str]) -> str:
-    """README.md: which files are which split, for `datasets`, and what the columns are, for people."""
+    """Return README.md: which files are which split, for `datasets`, and what the columns are, for people."""
     data_files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
     header = {
         "configs": [{"config_name": "default", "data_files": data_files}],

@@ -10,10 +10,11 @@ from itertools import islice
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from autolabel.exports.base import Export
+from autolabel.labels.columns import UnitColumns
+from autolabel.labels.flat import FLAT_INSTANCES, instances_table
 
 FILES = r"(images/)?\d+\.parquet"
 UNITS_PER_FILE = 32  # held in memory
@@ -32,32 +33,12 @@ IMAGES = pa.schema(
     ]
 )
 
-INSTANCES = pa.schema(
-    [
-        pa.field("image_id", pa.int64(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("category_id", pa.int64(), nullable=False),
-        pa.field("category", pa.string(), nullable=False),
-        pa.field("phrase", pa.string()),
-        pa.field("score", pa.float32(), nullable=False),
-        pa.field("presence", pa.float32(), nullable=False),
-        pa.field("box_left", pa.float64(), nullable=False),
-        pa.field("box_top", pa.float64(), nullable=False),
-        pa.field("box_width", pa.float64(), nullable=False),
-        pa.field("box_height", pa.float64(), nullable=False),
-        pa.field("area", pa.int64(), nullable=False),
-        pa.field("rle_height", pa.int32(), nullable=False),
-        pa.field("rle_width", pa.int32(), nullable=False),
-        pa.field("rle_counts", pa.string(), nullable=False),
-    ]
-)
-
-READ = ["image_id", "uri", "width", "height", "status", "reject_code", "instances"]
+SPLIT = pa.field("split", pa.string(), nullable=False)
+INSTANCES = FLAT_INSTANCES.insert(2, SPLIT)
 
 
 def write(export: Export) -> str:
-    units = (both_tables(export, table) for table in export.tables(READ))
+    units = (both_tables(export, unit) for unit in export.unit_columns())
     n_files = 0
     while some := list(islice(units, UNITS_PER_FILE)):
         for folder, tables in zip(("images/", ""), zip(*some, strict=True), strict=True):
@@ -70,29 +51,22 @@ def write(export: Export) -> str:
     )
 
 
-def both_tables(export: Export, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows of IMAGES and of INSTANCES of a unit."""
-    names = [export.output.file_name(uri) for uri in rows["uri"].to_pylist()]
-    splits = pa.array([export.splits.split_of(name) for name in names])
-    lists = rows["instances"].combine_chunks()
-    lengths = lists.value_lengths()
-    images = {"name": names, "split": splits, "n_instances": lengths}
-    images |= {name: rows[name] for name in ("image_id", "uri", "status", "reject_code", "width", "height")}
-
-    flat = lists.flatten()
-    owners = np.repeat(np.arange(len(rows)), lengths.to_numpy())
-    categories = export.output.record.ontology.categories
-    category = pc.index_in(flat.field("category_id"), pa.array([c.id for c in categories], pa.int64()))
-    boxes_xywh = flat.field("bbox").flatten().to_numpy().reshape(-1, 4)
-    sizes_hw = flat.field("segmentation").field("size").flatten().to_numpy().reshape(-1, 2)
-    instances = {
-        "image_id": rows["image_id"].take(owners),
-        "uri": rows["uri"].take(owners),
-        "split": splits.take(pa.array(owners)),
-        "category": pa.array([c.name for c in categories]).take(category),
-        **dict(zip(("box_left", "box_top", "box_width", "box_height"), boxes_xywh.T, strict=True)),
-        **dict(zip(("rle_height", "rle_width"), sizes_hw.T, strict=True)),
-        "rle_counts": flat.field("segmentation").field("counts"),
+def both_tables(export: Export, unit: UnitColumns) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of IMAGES and of INSTANCES of a unit."""
+    names = [export.output.file_name(uri) for uri in unit.uri.to_pylist()]
+    splits = pa.array([export.splits.split_of(name) for name in names], pa.string())
+    not_decoded = unit.size_hw[:, 0] == 0
+    images = {
+        "image_id": unit.image_id,
+        "uri": unit.uri,
+        "name": names,
+        "split": splits,
+        "status": unit.status,
+        "reject_code": unit.reject_code,
+        "width": pa.array(unit.size_hw[:, 1], pa.int32(), mask=not_decoded),
+        "height": pa.array(unit.size_hw[:, 0], pa.int32(), mask=not_decoded),
+        "n_instances": np.bincount(unit.instances.row, minlength=len(unit)).astype(np.int32),
     }
-    instances |= {name: flat.field(name) for name in ("category_id", "phrase", "score", "presence", "area")}
-    return pa.table(images, schema=IMAGES), pa.table(instances, schema=INSTANCES)
+    instances = instances_table(unit, unit.instances, export.output.record.settings.ontology)
+    instances = instances.add_column(2, SPLIT, splits.take(pa.array(unit.instances.row)))
+    return pa.table(images, schema=IMAGES), instances

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.painting import row_runs
 from autolabel.labels.types import Instance
 from autolabel.masks.rle import Rle, decode_crop
@@ -49,7 +49,7 @@ def write(export: Export) -> str:
                 file.write(b",\n" + task)
             file.write(b"]\n")
         n_files += 1
-    names = [category.name for category in export.output.record.ontology.categories]
+    names = [category.name for category in export.output.record.settings.ontology.categories]
     export.write("labels.xml", interface(names).encode())
     return (
         f"{export.folder_uri}: {export.summary.n_readable} tasks in {n_files} files, "
@@ -69,7 +69,7 @@ def interface(names: list[str]) -> str:
     )
 
 
-def encoded_task(export: Export, image: ExportImage) -> bytes:
+def encoded_task(export: Export, image: NamedImage) -> bytes:
     height, width = image.size_hw
     shared = {
         "type": "brushlabels",
@@ -79,30 +79,33 @@ def encoded_task(export: Export, image: ExportImage) -> bytes:
         "original_height": height,
         "image_rotation": 0,
     }
-    results = [{"id": f"{image.image_id}-{n}", **shared, **result(export, i)} for n, i in enumerate(image.instances, 1)]
+    results = [
+        {"id": f"{image.labels.image_id}-{n}", **shared, **result(export, i)}
+        for n, i in enumerate(image.labels.instances, 1)
+    ]
     prediction: dict[str, Any] = {"model_version": export.output.record.fingerprint[:12], "result": results}
-    if image.instances:
-        prediction["score"] = min(instance.score for instance in image.instances)
-    data = {"image": shown_uri(export, image), "image_id": image.image_id, "uri": image.uri}
+    if image.labels.instances:
+        prediction["score"] = min(instance.score for instance in image.labels.instances)
+    data = {"image": shown_uri(export, image), "image_id": image.labels.image_id, "uri": image.labels.uri}
     return orjson.dumps({"data": data, "predictions": [prediction]})
 
 
 def result(export: Export, instance: Instance) -> dict[str, Any]:
-    """What is of an instance alone in its result."""
-    name = export.output.record.ontology.by_id[instance.category_id].name
+    """Return what is of an instance alone in its result."""
+    name = export.output.record.settings.ontology.by_id[instance.category_id].name
     value = {"format": "rle", "rle": brush(instance.rle).tolist(), "brushlabels": [name]}
     return {"score": instance.score, "value": value}
 
 
-def shown_uri(export: Export, image: ExportImage) -> str:
-    """Where Label Studio finds an image: below its document root, if it is a local one of the input's folder."""
-    if scheme_of(image.uri) != "file" or image.name == image.uri:
-        return image.uri
+def shown_uri(export: Export, image: NamedImage) -> str:
+    """Return where Label Studio finds an image: below its document root, if it is a local one of the input's folder."""
+    if scheme_of(image.labels.uri) != "file" or image.name == image.labels.uri:
+        return image.labels.uri
     return f"/data/local-files/?d={quote(str(PurePosixPath(export.output.plan.input_root).name))}/{quote(image.name)}"
 
 
 def brush(rle: Rle) -> npt.NDArray[np.uint8]:
-    """A mask as bytes of Label Studio's run lengths."""
+    """Return a mask as bytes of Label Studio's run lengths."""
     n_pixels, words = pixel_runs(rle)
     n_bytes = CHANNELS * n_pixels
     n_pieces = -(-n_bytes // LONGEST_RUN)  # all of the greatest length but the last
@@ -117,7 +120,7 @@ def brush(rle: Rle) -> npt.NDArray[np.uint8]:
 
 
 def pixel_runs(rle: Rle) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pixels, and 0 or 255, of each run of the whole mask row by row; none is without pixels."""
+    """Return pixels, and 0 or 255, of each run of the whole mask row by row; none is without pixels."""
     height, width = rle.size_hw
     (left, top), pixels = decode_crop(rle)
     band = np.zeros((pixels.shape[0], width), np.bool_)
@@ -129,7 +132,7 @@ def pixel_runs(rle: Rle) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 def packed(values: npt.NDArray[np.int64], n_bits: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Numbers of so many bits each, highest bit first, one after the other; zeros fill the last byte."""
+    """Return numbers of so many bits each, highest bit first, one after the other; zeros fill the last byte."""
     ends = np.repeat(np.cumsum(n_bits), n_bits)
     place = ends - 1 - np.arange(len(ends))
     return np.packbits((np.repeat(values, n_bits) >> place & 1).astype(np.uint8))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autolabel.exports.base import ExportImage
+from autolabel.exports.base import NamedImage
 from autolabel.masks.rle import decode_crop
 
 
@@ -21,11 +21,11 @@ class Painting:
     n_contested_px: int
 
 
-def paint(image: ExportImage, values: Sequence[int]) -> Painting:
-    """Instances with a value each, 1 or more; where they overlap, the higher score is on top."""
+def paint(image: NamedImage, values: Sequence[int]) -> Painting:
+    """Paint instances with a value each, 1 or more; where they overlap, the higher score is on top."""
     canvas = np.zeros(image.size_hw, np.uint32)
     contested = np.zeros(image.size_hw, np.bool_)
-    ascending = sorted(zip(image.instances, values, strict=True), key=lambda pair: pair[0].score)
+    ascending = sorted(zip(image.labels.instances, values, strict=True), key=lambda pair: pair[0].score)
     for instance, value in ascending:
         (left, top), pixels = decode_crop(instance.rle)
         box = np.s_[top : top + pixels.shape[0], left : left + pixels.shape[1]]
@@ -36,7 +36,7 @@ def paint(image: ExportImage, values: Sequence[int]) -> Painting:
 
 
 def row_runs(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Lengths of the runs of zeros and ones of (h, w) pixels row by row, by turns, zeros first."""
+    """Return lengths of the runs of zeros and ones of (h, w) pixels row by row, by turns, zeros first."""
     flat = pixels.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs: npt.NDArray[np.int64] = np.diff(changes, prepend=0, append=flat.size)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import orjson
 
-from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.coco import categories, images, info, write_list
 from autolabel.exports.file_names import Stems
 from autolabel.exports.painting import Painting, paint
@@ -50,7 +50,7 @@ def write(export: Export) -> str:
 
 
 def annotations(export: Export, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The entry of each image, its PNG written; `counts` is added to."""
+    """Give the entry of each image, its PNG written; `counts` is added to."""
     write_png = partial(write_image, export, Stems(export.names()))
     for segmented in in_threads(write_png, export.images(), CPU_THREADS):
         counts["segments"] += len(segmented.annotation["segments_info"])
@@ -59,22 +59,22 @@ def annotations(export: Export, counts: Counter[str]) -> Iterator[dict[str, Any]
         yield segmented.annotation
 
 
-def write_image(export: Export, stems: Stems, image: ExportImage) -> Segmented:
-    painting = paint(image, range(1, len(image.instances) + 1))
-    name = f"{stems.of(image.image_id, image.name)}.png"
+def write_image(export: Export, stems: Stems, image: NamedImage) -> Segmented:
+    painting = paint(image, range(1, len(image.labels.instances) + 1))
+    name = f"{stems.of(image.labels.image_id, image.name)}.png"
     red_green_blue = [(painting.values >> shift).astype(np.uint8) for shift in (0, 8, 16)]
     export.write(f"masks/{name}", cv2.imencode(".png", np.dstack(red_green_blue[::-1]))[1].tobytes())  # cv2 takes BGR
-    seen = [segment_info(painting, instance, n) for n, instance in enumerate(image.instances, start=1)]
+    seen = [segment_info(painting, instance, n) for n, instance in enumerate(image.labels.instances, start=1)]
     segments = [info for info in seen if info["area"]]
     return Segmented(
-        annotation={"image_id": image.image_id, "file_name": name, "segments_info": segments},
+        annotation={"image_id": image.labels.image_id, "file_name": name, "segments_info": segments},
         n_hidden=len(seen) - len(segments),
         n_contested_px=painting.n_contested_px,
     )
 
 
 def segment_info(painting: Painting, instance: Instance, segment_id: int) -> dict[str, Any]:
-    """Area and box of what is seen of an instance."""
+    """Return area and box of what is seen of an instance."""
     left, top, width, height = map(int, instance.bbox_xywh)
     seen = painting.values[top : top + height, left : left + width] == segment_id
     (rows,), (columns,) = np.nonzero(seen.any(axis=1)), np.nonzero(seen.any(axis=0))

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.file_names import Stems
 from autolabel.labels.types import Instance
 from autolabel.parallel import IO_THREADS, in_threads
@@ -26,13 +26,13 @@ def write(export: Export) -> str:
     return f"{export.folder_uri}: {n_images} files, {n_annotations} annotations, {export.left_out}"
 
 
-def write_image(export: Export, stems: Stems, image: ExportImage) -> int:
+def write_image(export: Export, stems: Stems, image: NamedImage) -> int:
     """Write the file of an image; how many annotations it has."""
     height, width = image.size_hw
-    about = {"image_id": image.image_id, "width": width, "height": height, "file_name": image.name}
-    found = [annotation(export, instance, n) for n, instance in enumerate(image.instances, start=1)]
+    about = {"image_id": image.labels.image_id, "width": width, "height": height, "file_name": image.name}
+    found = [annotation(export, instance, n) for n, instance in enumerate(image.labels.instances, start=1)]
     document = {"image": about, "annotations": found}
-    export.write(f"{stems.of(image.image_id, image.name)}.json", orjson.dumps(document))
+    export.write(f"{stems.of(image.labels.image_id, image.name)}.json", orjson.dumps(document))
     return len(found)
 
 
@@ -47,7 +47,7 @@ def annotation(export: Export, instance: Instance, number: int) -> dict[str, Any
         "stability_score": None,
         "crop_box": [0, 0, width, height],
         "point_coords": [],
-        "category": export.output.record.ontology.by_id[instance.category_id].name,
+        "category": export.output.record.settings.ontology.by_id[instance.category_id].name,
         "category_id": instance.category_id,
         "phrase": instance.phrase,
         "score": instance.score,

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import orjson
 
-from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.file_names import Stems
 from autolabel.exports.painting import paint
 from autolabel.parallel import CPU_THREADS, in_threads
@@ -20,7 +20,7 @@ MOST_IN_8_BITS = 255
 
 
 def write(export: Export) -> str:
-    categories = export.output.record.ontology.categories
+    categories = export.output.record.settings.ontology.categories
     stems = Stems(export.names())
     n_images = n_contested_px = 0
     for contested_px in in_threads(partial(write_image, export, stems), export.images(), CPU_THREADS):
@@ -34,12 +34,12 @@ def write(export: Export) -> str:
     )
 
 
-def write_image(export: Export, stems: Stems, image: ExportImage) -> int:
+def write_image(export: Export, stems: Stems, image: NamedImage) -> int:
     """Write the mask of an image; how many of its pixels several categories claimed."""
-    categories = export.output.record.ontology.categories
+    categories = export.output.record.settings.ontology.categories
     value_of = {category.id: n for n, category in enumerate(categories, start=1)}
-    painting = paint(image, [value_of[instance.category_id] for instance in image.instances])
+    painting = paint(image, [value_of[instance.category_id] for instance in image.labels.instances])
     values = painting.values
     pixels = values.astype(np.uint8) if len(categories) <= MOST_IN_8_BITS else values.astype(np.uint16)
-    export.write(f"{stems.of(image.image_id, image.name)}.png", cv2.imencode(".png", pixels)[1].tobytes())
+    export.write(f"{stems.of(image.labels.image_id, image.name)}.png", cv2.imencode(".png", pixels)[1].tobytes())
     return painting.n_contested_px

@@ -23,7 +23,7 @@ class Splits:
         return tuple(self.shares)
 
     def split_of(self, name: str) -> str:
-        """The split of an image by its name relative to the input root."""
+        """Return the split of an image by its name relative to the input root."""
         place = int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) / 2**64
         ends = accumulate(self.shares.values())
         return next((split for split, end in zip(self.names, ends, strict=True) if place < end), self.names[-1])

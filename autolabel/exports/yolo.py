@@ -29,7 +29,7 @@ from functools import partial
 
 import yaml
 
-from autolabel.exports.base import Export, ExportImage
+from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.file_names import BY_ID, Stems
 from autolabel.masks.polygons import QUARTER_PX, Fit, filled_iou, ring
 from autolabel.parallel import IO_THREADS, in_threads
@@ -45,7 +45,7 @@ WANTED = rf"(?!(.*/)?images/)(?!.*\./).*\.({'|'.join(SUFFIXES)})"
 class Written:
     """What was written of one image: `path` is where it is expected below `images/`."""
 
-    image: ExportImage
+    image: NamedImage
     split: str
     path: str
     ious: tuple[float, ...]
@@ -60,12 +60,12 @@ def write(export: Export) -> str:
         table.write(csv_line(["path", "uri"]))
         for written in in_threads(partial(write_image, export, stems), export.images(), IO_THREADS):
             lists[written.split].write(f"./images/{written.path}\n".encode())
-            table.write(csv_line([f"images/{written.path}", written.image.uri]))
+            table.write(csv_line([f"images/{written.path}", written.image.labels.uri]))
             n_images[written.split] += 1
             n_by_id += written.path.startswith(f"{BY_ID}/")
             for iou in written.ious:
                 fit.add(iou)
-    names = [category.name for category in export.output.record.ontology.categories]
+    names = [category.name for category in export.output.record.settings.ontology.categories]
     lists_of = {split: f"{split}.txt" for split in export.splits.names}
     export.write("data.yaml", yaml.safe_dump({**lists_of, "names": dict(enumerate(names))}, sort_keys=False).encode())
     counts = ", ".join(f"{split} {n_images[split]}" for split in export.splits.names)
@@ -79,14 +79,14 @@ def write(export: Export) -> str:
     return "\n".join(told)
 
 
-def write_image(export: Export, stems: Stems, image: ExportImage) -> Written:
-    split, stem = export.splits.split_of(image.name), stems.of(image.image_id, image.name)
+def write_image(export: Export, stems: Stems, image: NamedImage) -> Written:
+    split, stem = export.splits.split_of(image.name), stems.of(image.labels.image_id, image.name)
     place = stem if stem.startswith(f"{BY_ID}/") else f"{split}/{stem}"
     suffix = image.name.rpartition(".")[2]
-    class_of = {category.id: n for n, category in enumerate(export.output.record.ontology.categories)}
+    class_of = {category.id: n for n, category in enumerate(export.output.record.settings.ontology.categories)}
     height, width = image.size_hw
     lines, ious = [], []
-    for instance in image.instances:
+    for instance in image.labels.instances:
         line = ring(instance.rle)
         ious.append(filled_iou(instance.rle, line))
         # A quarter of a pixel in: the same pixel for readers who round and for those who cut off.

@@ -13,6 +13,7 @@ from typing import Any
 
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
+from autolabel.inputs.locations import ImageLocation
 from autolabel.inputs.manifests import MANIFESTS, ManifestRow, coco_rows
 from autolabel.redaction import has_password
 from autolabel.storage import SCHEMES, Listed, Storage, open_storage
@@ -31,7 +32,7 @@ class Listing:
     """
 
     root: str
-    images: list[Listed]
+    images: list[ImageLocation]
     sizes_hw: dict[str, tuple[int, int]] = field(default_factory=dict)
     cells: dict[str, Any] = field(default_factory=dict)
     duplicates: list[str] = field(default_factory=list)
@@ -78,8 +79,8 @@ def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
     """Files below a folder, matching a glob, or (on object stores) whose names begin with `uri`; recursive."""
     endings = tuple(f".{suffix.lower().lstrip('.')}" for suffix in suffixes)
 
-    def images(found: Iterable[Listed]) -> list[Listed]:
-        fitting = [Listed(i.uri, i.size_bytes, i.etag) for i in found if i.uri.lower().endswith(endings)]
+    def images(found: Iterable[Listed]) -> list[ImageLocation]:
+        fitting = [ImageLocation(i.uri, i.size_bytes, i.etag) for i in found if i.uri.lower().endswith(endings)]
         fitting.sort(key=lambda item: item.uri)  # in place: ten million of them fill 3 GB
         return fitting
 
@@ -132,7 +133,7 @@ def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
             listing.duplicates.append(image_uri)
             continue
         seen.add(image_uri)
-        listing.images.append(Listed(image_uri, row.size_bytes, row.etag))
+        listing.images.append(ImageLocation(image_uri, row.size_bytes, row.etag))
         if row.size_hw is not None:
             listing.sizes_hw[image_uri] = row.size_hw
         if row.cell is not None:

@@ -68,7 +68,7 @@ class Summary:
 
 
 def closing_text(summary: Summary, ontology: Ontology) -> str:
-    """The table at the end of a job: by category, then by reject code."""
+    """Return the table at the end of a job: by category, then by reject code."""
     counts = ", ".join(f"{summary.images[status]} {status}" for status in Status)
     lines = [f"{summary.n_images} images: {counts}; {summary.n_instances} instances"]
     width = max(len(category.name) for category in ontology.categories)

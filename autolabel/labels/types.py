@@ -17,8 +17,9 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptResult:
-    """What one concept gave on one image; `phrase` is None where exemplars alone prompted."""
+    """What one prompt of the job gave on one image; `phrase` is None where exemplars alone prompted."""
 
+    prompt_id: int
     category_id: int
     phrase: str | None
     presence: float
@@ -28,23 +29,31 @@ class PromptResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """One object of one category. `phrase` is the one that found it, None where exemplars alone did."""
+    """One object of one category.
+
+    `prompt_id` and `phrase` are of the prompt that found it, `phrase` None where exemplars alone did. `object_id` names
+    the given object that this is the mask of, `track_id` the track that it is part of; None where there is none.
+    """
 
     category_id: int
+    prompt_id: int
     phrase: str | None
     score: float
     presence: float
     rle: Rle
     area_px: int
     bbox_xywh: tuple[float, float, float, float]
+    object_id: str | None = None
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLabels:
-    """One row: an input image and what was found in it. Sizes are of the declared frame, None if it was not decoded.
+    """One row: an input image and what was found in it.
 
-    `candidates` are what the model found besides: scores from `keep_threshold` to the threshold, and what NMS, limits
-    of area or of number took away. `autolabel refine` decides again between the two.
+    `size_hw` is of the decoded image, None if it could not be decoded; boxes and masks are in its pixels. `candidates`
+    are what the model found besides: scores from `keep_threshold` to the threshold, and what NMS, limits of area or of
+    number took away. `autolabel refine` decides again between the two.
     """
 
     image_id: int

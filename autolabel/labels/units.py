@@ -1,4 +1,4 @@
-"""The labels of an output: one row per input image, one Parquet file per work unit.
+"""The labels of an output: one row per input image, one Parquet file per work unit, the shard.
 
 The set of files under `labels/` is the job's only state. A file appears whole or not at all, under its unit's fixed
 name, so at every moment the folder is readable, without gaps inside a unit and without doubles.
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autolabel.errors import BadInput
-from autolabel.labels.columns import COLUMNS, UnitColumns, unit_columns
+from autolabel.labels.columns import UnitColumns, unit_columns
 from autolabel.labels.schema import MAY_BE_NULL, SCHEMA, row_from_labels
 from autolabel.labels.summary import Summary
 from autolabel.labels.types import ImageLabels
@@ -24,23 +24,23 @@ LABELS_FOLDER = "labels"
 
 
 def unit_uri(output_uri: str, unit: int) -> str:
-    """`labels/00000012.parquet` of an output."""
+    """Return the place of a unit: `labels/00000012.parquet` of an output."""
     return join(output_uri, f"{LABELS_FOLDER}/{unit:08d}.parquet")
 
 
 def done_units(storage: Storage, output_uri: str) -> set[int]:
-    """Units whose file is there."""
+    """Return the units whose file is there."""
     return set(done_units_at(storage, output_uri))
 
 
 def done_units_at(storage: Storage, output_uri: str) -> dict[int, float | None]:
-    """Units whose file is there, and when it was created: seconds since 1970 by the storage's clock, if it tells."""
+    """Return the units whose file is there, and its time of creation: seconds since 1970 by the storage's clock."""
     files = ((item.uri.rpartition("/")[2], item.modified_at) for item in storage.list(join(output_uri, LABELS_FOLDER)))
     return {int(name[:8]): created_at for name, created_at in files if re.fullmatch(r"\d{8}\.parquet", name)}
 
 
 def file_metadata(fingerprint: str, ontology: Ontology) -> dict[str, str]:
-    """What every unit file of a run says of itself."""
+    """Return what every unit file of a run says of itself."""
     return {
         "autolabel.fingerprint": fingerprint,
         "autolabel.categories": orjson.dumps(ontology.to_list()).decode(),
@@ -61,7 +61,7 @@ def write_unit(
 
 
 def open_unit(storage: Storage, output_uri: str, unit: int) -> pq.ParquetFile:
-    """The Parquet file of a unit.
+    """Open the Parquet file of a unit.
 
     Raises:
         BadInput: it is damaged, or its columns are not those of SCHEMA.
@@ -71,12 +71,12 @@ def open_unit(storage: Storage, output_uri: str, unit: int) -> pq.ParquetFile:
     with parquet.reading(uri):
         file = pq.ParquetFile(pa.BufferReader(data))
         if not file.schema_arrow.equals(SCHEMA):
-            raise BadInput(f"{uri}: its columns are not those of image_labels.SCHEMA")
+            raise BadInput(f"{uri}: its columns are not those of labels.schema.SCHEMA")
         return file
 
 
 def read_unit(storage: Storage, output_uri: str, unit: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of a unit, with a value wherever this program writes one.
+    """Read the rows of a unit, with a value wherever this program writes one.
 
     Raises:
         BadInput: as `open_unit`, or a value is missing.
@@ -89,7 +89,7 @@ def read_unit(storage: Storage, output_uri: str, unit: int, columns: Sequence[st
 
 
 def read_summary(storage: Storage, output_uri: str, unit: int) -> Summary:
-    """The counts of a unit, from its footer.
+    """Read the counts of a unit, from its footer.
 
     Raises:
         BadInput: the file is damaged, or not of this program.
@@ -99,7 +99,7 @@ def read_summary(storage: Storage, output_uri: str, unit: int) -> Summary:
 
 
 def stated_summary(metadata: Mapping[bytes, bytes], place: str) -> Summary:
-    """The counts that a unit's file states.
+    """Return the counts that a unit's file states.
 
     Raises:
         BadInput: there are none.
@@ -111,9 +111,9 @@ def stated_summary(metadata: Mapping[bytes, bytes], place: str) -> Summary:
 
 
 def read_columns(storage: Storage, output_uri: str, unit: int) -> UnitColumns:
-    """The rows of a unit as flat arrays.
+    """Read the rows of a unit as flat arrays.
 
     Raises:
         BadInput: as `read_unit`, or a box or a mask's size has too few numbers.
     """
-    return unit_columns(read_unit(storage, output_uri, unit, COLUMNS), unit)
+    return unit_columns(read_unit(storage, output_uri, unit), unit)

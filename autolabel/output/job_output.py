@@ -1,12 +1,10 @@
-"""An output as its readers find it: what was asked, what was planned, and the rows that are there."""
+"""An output as its readers find it: what was asked, what was planned, and where the rows are."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput
-from autolabel.labels.units import done_units, read_unit
+from autolabel.labels.units import done_units
 from autolabel.output import run_record
 from autolabel.output.run_record import RunRecord
 from autolabel.plan import Plan
@@ -23,13 +21,8 @@ class JobOutput:
     record: RunRecord
     plan: Plan
 
-    def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Every row of image_labels.SCHEMA in image_id order, a unit in memory at a time; every unit must be done."""
-        for unit in range(self.plan.n_units):
-            yield from read_unit(self.storage, self.uri, unit, columns).to_pylist()
-
     def file_name(self, image_uri: str) -> str:
-        """The name of an image relative to the input root, if it leads from there to that image and no further up.
+        """Return the name of an image relative to the input root, if it leads from there to that image, not further up.
 
         Otherwise its whole URI: so it is where the image lies elsewhere, and for keys such as `../a.jpg` or `/a.jpg`.
         """
@@ -39,7 +32,7 @@ class JobOutput:
 
 
 def finished_output(config: OutputConfig) -> JobOutput:
-    """The output at `config.uri`, of which every unit is done.
+    """Return the output at `config.uri`, of which every unit is done.
 
     Raises:
         BadInput: as `open_output`, or units are missing.
@@ -53,7 +46,7 @@ def finished_output(config: OutputConfig) -> JobOutput:
 
 
 def open_output(config: OutputConfig) -> JobOutput:
-    """The output at `config.uri`.
+    """Open the output at `config.uri`.
 
     Raises:
         BadInput: no job was ever started there, or it was stopped before its plan was sealed.

@@ -72,7 +72,7 @@ class Lease:
         self._renewer.start()
 
     def check(self) -> None:
-        """Raises JobFailed if another process has taken the output over."""
+        """Raise JobFailed if another process has taken the output over."""
         if self._lost is not None:
             raise JobFailed(self._lost)
 
@@ -159,7 +159,7 @@ def wait_for_end(storage: Storage, output_uri: str, run: Run) -> None:
 
 
 def is_alive(run: Run) -> bool | None:
-    """Whether the process of a run exists; None if it is not this machine's to know."""
+    """Tell whether the process of a run exists; None if it is not this machine's to know."""
     if run.machine is None or run.machine != machine():
         return None
     try:
@@ -169,7 +169,7 @@ def is_alive(run: Run) -> bool | None:
 
 
 def last_run(storage: Storage, output_uri: str) -> Run | None:
-    """The latest record of an output.
+    """Return the latest record of an output.
 
     Raises:
         BadInput: it is damaged.
@@ -182,7 +182,7 @@ def last_run(storage: Storage, output_uri: str) -> Run | None:
 
 
 def read_run(storage: Storage, uri: str) -> Run:
-    """A record.
+    """Return a record.
 
     Raises:
         BadInput: it is damaged.
@@ -215,7 +215,7 @@ def this_run(number: int) -> Run:
 
 
 def machine() -> str | None:
-    """What two processes that can see each other have in common: the boot of a Linux, and a namespace of pids."""
+    """Return what two processes that see each other have in common: the boot of a Linux, and a namespace of pids."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"

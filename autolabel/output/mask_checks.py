@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from autolabel.labels.columns import InstanceColumns, Ints
+from autolabel.labels.columns import Bools, InstanceColumns, Ints
 from autolabel.masks.rle import LONGEST_RUN, Rle, from_runs, run_lengths
 from autolabel.masks.runs import index_in_group, run_lengths_of
 
-Bools = npt.NDArray[np.bool_]
-
 
 def suspect_masks(found: InstanceColumns, frame_hw: Ints) -> Bools:
-    """(N,) False for each mask in which `mask_problems` would find none; in memory of the size of their counts.
+    """Return (N,) False for each mask in which `mask_problems` would find none; in memory of the size of their counts.
 
     Args:
         found: N instances.
@@ -40,7 +38,7 @@ def suspect_masks(found: InstanceColumns, frame_hw: Ints) -> Bools:
 
 
 def extents(runs: Ints, mask: Ints, height: Ints) -> tuple[Ints, Ints, Ints]:
-    """As `extent` of each of N masks: pixels of any kind (N,), area (N,), and [x, y, w, h] (N, 4).
+    """Return pixels of any kind (N,), area (N,), and [x, y, w, h] (N, 4), as `extent` does of one mask.
 
     Args:
         runs: all their runs, one mask after another.
@@ -67,7 +65,7 @@ def extents(runs: Ints, mask: Ints, height: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def written_length(runs: Ints, mask: Ints, n: int) -> Ints:
-    """(n,) how many characters pycocotools writes for each mask; -1 where it would write fewer runs."""
+    """Return (n,) how many characters pycocotools writes for each mask; -1 where it would write fewer runs."""
     nth = index_in_group(np.bincount(mask, minlength=n))
     numbers = runs.copy()
     numbers[3:] -= np.where(nth[3:] > 2, runs[1:-2], 0)
@@ -82,7 +80,7 @@ def written_length(runs: Ints, mask: Ints, n: int) -> Ints:
 
 
 def mask_problems(instance: dict[str, Any], size_hw: tuple[int, int]) -> Iterator[str]:
-    """What is wrong with the mask of one stored instance, on an image of this size."""
+    """Give what is wrong with the mask of one stored instance, on an image of this size."""
     segmentation = instance["segmentation"]
     if tuple(segmentation["size"]) != size_hw:
         yield f"mask of size {segmentation['size']} on an image of {list(size_hw)}"
@@ -106,7 +104,7 @@ def mask_problems(instance: dict[str, Any], size_hw: tuple[int, int]) -> Iterato
 
 
 def extent(runs: npt.NDArray[np.int64], height: int) -> tuple[int, list[float]]:
-    """Area and [x, y, w, h] of the runs of a mask; not by pycocotools, by which they were written."""
+    """Return area and [x, y, w, h] of the runs of a mask; not by pycocotools, by which they were written."""
     ends = np.cumsum(runs)[1::2]
     lengths = runs[1::2]
     first, last = (ends - lengths)[lengths > 0], ends[lengths > 0] - 1

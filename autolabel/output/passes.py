@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 def in_processes(
     work: Callable[[JobOutput, Item], Result], items: Sequence[Item], output: JobOutput, config: OutputConfig
 ) -> Iterator[Result]:
-    """`work(output, item)` of each item, which is a unit or says which, in order.
+    """Give `work(output, item)` of each item, which is a unit or says which, in order.
 
     Where there are many, by a process for each core, up to MOST_PROCESSES, each of which opens the output of `config`
     for itself; `work`, items and results are then pickled.
@@ -52,5 +52,5 @@ def _work_here(work: Callable[[JobOutput, Any], Result], item: Any) -> Result:
 
 
 def over_units(results: Iterable[Result], n_units: int) -> Iterator[Result]:
-    """The results, one of each unit, with a bar on a terminal where they take longer than a moment."""
+    """Give the results, one of each unit, with a bar on a terminal where they take longer than a moment."""
     yield from tqdm(results, total=n_units, unit="unit", delay=BAR_AFTER_S, leave=False, disable=None)

@@ -90,7 +90,7 @@ class JobStatus:
 
 
 def status(config: StatusConfig) -> JobStatus:
-    """The state of the job at `output.uri`.
+    """Read the state of the job at `output.uri`.
 
     Raises:
         BadInput: no job was ever started there, or its plan is not sealed yet.
@@ -127,14 +127,14 @@ def summed(output: JobOutput, units: Sequence[int]) -> Summary:
 
 
 def rate(output: JobOutput, ended: Sequence[tuple[float, int]]) -> float | None:
-    """Images a second of units that ended one after the other, from the end of the first to that of the last."""
+    """Return images a second of units that ended one after the other, from the end of the first to that of the last."""
     if len(ended) < 2 or ended[-1][0] <= ended[0][0]:
         return None
     return sum(output.plan.n_images_of(unit) for _, unit in ended[1:]) / (ended[-1][0] - ended[0][0])
 
 
 def ago(seconds: float) -> str:
-    """A clock that is behind the storage's makes a negative age: now."""
+    """Say how long ago; a clock that is behind the storage's makes a negative age: now."""
     if seconds >= 48 * 3600:
         return f"at {datetime.fromtimestamp(time.time() - seconds, UTC):%Y-%m-%d %H:%M} UTC"
     return f"{tqdm.format_interval(max(0.0, seconds))} ago"

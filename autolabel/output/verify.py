@@ -22,7 +22,7 @@ from autolabel.labels.units import LABELS_FOLDER, done_units, read_unit, stated_
 from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.mask_checks import mask_problems, suspect_masks
 from autolabel.output.passes import in_processes, over_units
-from autolabel.output.run_record import RunRecord
+from autolabel.output.settings import LabelSettings
 
 SHOWN_PROBLEMS = 50
 STORED = ("instances", "candidates")
@@ -30,7 +30,7 @@ STORED = ("instances", "candidates")
 
 @dataclass(kw_only=True)
 class Verdict:
-    """What was found. `str()` is the text to print, its last line the counts."""
+    """The problems of an output. `str()` is the text to print, its last line the counts."""
 
     n_images: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -86,7 +86,7 @@ def verify(config: VerifyConfig) -> Verdict:
 
 
 def check_unit(output: JobOutput, unit_and_done: tuple[int, bool]) -> Verdict:
-    """A unit's rows of the plan, and its file, if it is done."""
+    """Check a unit's rows of the plan, and its file, if it is done."""
     unit, done = unit_and_done
     planned = output.plan.images_of(unit)
     verdict = Verdict(n_images=len(planned))
@@ -99,8 +99,8 @@ def check_unit(output: JobOutput, unit_and_done: tuple[int, bool]) -> Verdict:
 
 
 def check_file(output: JobOutput, unit: int, expected: dict[int, str], verdict: Verdict) -> None:
-    """A unit's file against the run and the images that the plan has for it."""
-    record = output.record
+    """Check a unit's file against the run and the images that the plan has for it."""
+    record, settings = output.record, output.record.settings
     place = f"{LABELS_FOLDER}/{unit:08d}.parquet"
     try:
         table = read_unit(output.storage, output.uri, unit)
@@ -111,7 +111,7 @@ def check_file(output: JobOutput, unit: int, expected: dict[int, str], verdict: 
     rows: list[dict[str, Any]] = table.to_pylist()
     if metadata.get(b"autolabel.fingerprint") != record.fingerprint.encode():
         verdict.add(f"{place}: its fingerprint is not that of run.json")
-    if metadata.get(b"autolabel.categories") != orjson.dumps(record.settings["categories"]):
+    if metadata.get(b"autolabel.categories") != orjson.dumps(settings.ontology.to_list()):
         verdict.add(f"{place}: its categories are not those of run.json")
     try:
         if stated_summary(metadata, place) != summary_of(rows):
@@ -130,14 +130,14 @@ def check_file(output: JobOutput, unit: int, expected: dict[int, str], verdict: 
         verdict.statuses[row["status"]] += 1
         if row["uri"] != expected[image_id]:
             verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {expected[image_id]!r}")
-        for problem in row_problems(row, record, *suspect):
+        for problem in row_problems(row, settings, *suspect):
             verdict.add(f"{place}: image {image_id}: {problem}")
     if without := set(expected) - {row["image_id"] for row in rows}:
         verdict.add(f"{place}: {len(without)} images of its unit have no row")
 
 
 def summary_of(rows: Sequence[dict[str, Any]]) -> Summary:
-    """As Summary.of, of plain values."""
+    """Count as Summary.of does, from plain values."""
     categories = [[instance["category_id"] for instance in row["instances"]] for row in rows]
     return Summary(
         images=Counter(row["status"] for row in rows),
@@ -148,7 +148,7 @@ def summary_of(rows: Sequence[dict[str, Any]]) -> Summary:
 
 
 def suspect_rows(table: pa.Table, name: str, unit: int) -> list[list[bool]]:
-    """For each row, which of the masks in this column of lists may be wrong."""
+    """Tell for each row which of the masks in this column of lists may be wrong."""
     column = as_array(table[name])
     try:
         stored = instance_columns(column, unit)
@@ -161,14 +161,14 @@ def suspect_rows(table: pa.Table, name: str, unit: int) -> list[list[bool]]:
 
 
 def row_problems(
-    row: dict[str, Any], record: RunRecord, instances_suspect: list[bool], candidates_suspect: list[bool]
+    row: dict[str, Any], settings: LabelSettings, instances_suspect: list[bool], candidates_suspect: list[bool]
 ) -> Iterator[str]:
-    """What contradicts itself in one row; masks are looked at where they are suspect."""
-    status, instances = row["status"], row["instances"]
+    """Give what contradicts itself in one row; masks are looked at where they are suspect."""
+    status, instances, candidates = row["status"], row["instances"], row["candidates"]
     if status == Status.REJECTED:
         if row["reject_code"] not in set(RejectCode) or not row["reject_detail"]:
             yield f"rejected with code {row['reject_code']!r} and detail {row['reject_detail']!r}"
-        if instances or row["candidates"] or row["prompts"]:
+        if instances or candidates or row["prompts"]:
             yield "rejected, but with prompts or instances"
         return
     if status != (Status.LABELLED if instances else Status.EMPTY):
@@ -176,24 +176,42 @@ def row_problems(
     if not (row["width"] and row["height"] and row["sha256"] and row["orientation"]):
         yield "labelled without its size, orientation or sha256"
         return
-    instance_columns = Counter((instance["category_id"], instance["phrase"]) for instance in instances)
-    told = {(p["category_id"], p["phrase"]): p["n_instances"] for p in row["prompts"]}
-    if {key: n for key, n in told.items() if n} != dict(instance_columns):
-        yield f"prompts tell of {sum(told.values())} instances, there are {len(instances)}"
+    yield from prompt_problems(row["prompts"], [*instances, *candidates], settings)
+    n_of = Counter(instance["prompt_id"] for instance in instances)
+    stated = {prompt["prompt_id"]: prompt["n_instances"] for prompt in row["prompts"]}
+    if {prompt_id: n for prompt_id, n in stated.items() if n} != dict(n_of):
+        yield f"prompts tell of {sum(stated.values())} instances, there are {len(instances)}"
     size_hw = (row["height"], row["width"])
-    for kind, stored, doubts, limits in (
-        ("instance", instances, instances_suspect, record.rules.threshold_of),
-        ("candidate", row["candidates"], candidates_suspect, record.keep_threshold_of),
+    for kind, stored, suspect, limits in (
+        ("instance", instances, instances_suspect, settings.rules.threshold_of),
+        ("candidate", candidates, candidates_suspect, settings.keep_threshold_of),
     ):
-        for index, (instance, suspect) in enumerate(zip(stored, doubts, strict=True)):
+        for index, (instance, is_suspect) in enumerate(zip(stored, suspect, strict=True)):
             for problem in instance_problems(instance, limits):
                 yield f"{kind} {index}: {problem}"
-            for problem in mask_problems(instance, size_hw) if suspect else ():
+            for problem in mask_problems(instance, size_hw) if is_suspect else ():
                 yield f"{kind} {index}: {problem}"
+
+
+def prompt_problems(
+    prompts: Sequence[dict[str, Any]], instances: Sequence[dict[str, Any]], settings: LabelSettings
+) -> Iterator[str]:
+    """Give which prompts of a row are not the job's, and which instances no prompt of the row can have found."""
+    of_job = {prompt.id: (prompt.category_id, prompt.phrase) for prompt in settings.prompts}
+    asked = {prompt["prompt_id"]: (prompt["category_id"], prompt["phrase"]) for prompt in prompts}
+    if len(asked) < len(prompts):
+        yield f"{len(prompts) - len(asked)} prompts have the id of another one"
+    for prompt_id, means in asked.items():
+        if of_job.get(prompt_id) != means:
+            yield f"prompt {prompt_id} asks for {means}, in run.json for {of_job.get(prompt_id)}"
+    found_by = Counter((one["prompt_id"], one["category_id"], one["phrase"]) for one in instances)
+    for prompt_id, category_id, phrase in found_by:
+        if asked.get(prompt_id) != (category_id, phrase):
+            yield f"instances of category {category_id} and phrase {phrase!r} are not of prompt {prompt_id} of this row"
 
 
 def instance_problems(instance: dict[str, Any], limits: Mapping[int, float]) -> Iterator[str]:
-    """`limits`: by category, what a score must be above."""
+    """Give what is wrong with an instance; `limits` are what a score must be above, by category."""
     category, score = instance["category_id"], instance["score"]
     if category not in limits:
         yield f"category {category} is not of this run"

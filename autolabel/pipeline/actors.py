@@ -17,6 +17,7 @@ import ray.data
 from ray.data import DataContext
 from ray.exceptions import GetTimeoutError, RayError
 
+from autolabel.config import ClusterConfig
 from autolabel.errors import AutolabelError, JobFailed, StorageError
 from autolabel.pipeline.cluster import actor_pool
 from autolabel.pipeline.heartbeat import Heartbeat
@@ -35,12 +36,12 @@ log = logging.getLogger("autolabel")
 
 
 def load_job_engine(job: LabelJob) -> Engine:
-    """The model of a job on this process's device.
+    """Return the model of a job on this process's device.
 
     Raises:
         CheckpointError: see model.load_engine.
     """
-    return load_engine(job.config.model, memory_mb=job.config.batch.memory_mb, sha256=job.checkpoint_sha256)
+    return load_engine(job.model, memory_mb=job.batch.memory_mb, sha256=job.checkpoint_sha256)
 
 
 class UnitActor:
@@ -82,9 +83,14 @@ class UnitActor:
 
 
 def label_units(
-    job: LabelJob, units: Sequence[int], heartbeat: Heartbeat, *, load: Callable[[LabelJob], Engine] = load_job_engine
+    job: LabelJob,
+    units: Sequence[int],
+    heartbeat: Heartbeat,
+    cluster: ClusterConfig,
+    *,
+    load: Callable[[LabelJob], Engine] = load_job_engine,
 ) -> Generator[UnitReport, None, None]:
-    """Label units on the connected cluster; a report each, in the order they are done.
+    """Label units on the connected cluster, and give a report of each in the order they are done.
 
     `load` makes the model in each actor.
 
@@ -94,11 +100,11 @@ def label_units(
     """
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.wait_for_min_actors_s = int(job.config.cluster.start_timeout_s)
+    context.wait_for_min_actors_s = int(cluster.start_timeout_s)
     # Actors are idle before the first units are handed out. One given up then would have to load its model again.
     context.autoscaling_config.actor_pool_util_downscaling_threshold = NEVER
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    pool = actor_pool(job.config.cluster, n_units=len(units))
+    pool = actor_pool(cluster, n_units=len(units))
     todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
     answers = todo.repartition(target_num_rows_per_block=1).map_batches(
         UnitActor,
@@ -116,7 +122,7 @@ def label_units(
                     raise answer
                 yield answer
     except GetTimeoutError as error:
-        message = f"no labelling actor started within {job.config.cluster.start_timeout_s:g} s"
+        message = f"no labelling actor started within {cluster.start_timeout_s:g} s"
         raise JobFailed(f"{message}; each takes {pool['num_cpus']:g} CPUs and {pool['num_gpus']:g} GPUs") from error
     except RayError as error:
         raise JobFailed(f"{type(error).__name__}: {error}") from error

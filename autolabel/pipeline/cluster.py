@@ -39,7 +39,7 @@ def ray_connection(cluster: ClusterConfig) -> Iterator[None]:
 
 
 def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
-    """How many actors of what size, from the settings and what the cluster has now.
+    """Return how many actors of what size, from the settings and what the cluster has now.
 
     They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever. Those
     that fit now begin, `min_actors` at least; the others come as the cluster grows.
@@ -79,6 +79,6 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
 
 
 def n_actors_fitting(node: dict[str, float], *, gpus: float, cpus: float, most: int) -> int:
-    """How many actors a node has room for, `most` at most."""
+    """Return how many actors a node has room for, `most` at most."""
     rooms = [node.get(resource, 0.0) // each for resource, each in (("GPU", gpus), ("CPU", cpus)) if each]
     return int(min([most, *rooms]))

@@ -1,4 +1,4 @@
-"""The row that an image ends in: what was found in it, or why it could not be labelled."""
+"""From what the model found to the labels of an image, or to why it has none."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,13 @@ from autolabel.selection import Rules, apply_rules
 
 
 def labels_from_results(
-    image: PlannedImage, frame: ImageInfo, results: Sequence[tuple[Concept, PairResult]], rules: Rules
+    image: PlannedImage, info: ImageInfo, results: Sequence[tuple[Concept, PairResult]], rules: Rules
 ) -> ImageLabels:
-    """The row of an image: masks at its own size, overlaps resolved, limits applied. Empty masks are nothing."""
-    found = [
+    """Return the labels of an image: masks at its own size, without empty ones, overlaps resolved, limits applied."""
+    instances = [
         Instance(
             category_id=concept.category_id,
+            prompt_id=concept.prompt_id,
             phrase=concept.phrase,
             score=float(score),
             presence=result.presence,
@@ -27,17 +28,18 @@ def labels_from_results(
             bbox_xywh=bbox_xywh(rle),
         )
         for concept, result in results
-        for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, frame.size_hw), strict=True)
+        for score, rle in zip(result.scores, logits_to_rles(result.mask_logits, info.size_hw), strict=True)
         if (area_px := area(rle))
     ]
     image_labels = ImageLabels(
         image_id=image.image_id,
         uri=image.uri,
-        size_hw=frame.size_hw,
-        orientation=frame.orientation,
-        sha256=frame.sha256,
+        size_hw=info.size_hw,
+        orientation=info.orientation,
+        sha256=info.sha256,
         prompts=tuple(
             PromptResult(
+                prompt_id=concept.prompt_id,
                 category_id=concept.category_id,
                 phrase=concept.phrase,
                 presence=result.presence,
@@ -46,11 +48,11 @@ def labels_from_results(
             for concept, result in results
         ),
     )
-    return apply_rules(image_labels, found, rules)
+    return apply_rules(image_labels, instances, rules)
 
 
 def labels_of_rejected(image: PlannedImage, rejection: Rejection) -> ImageLabels:
-    """The row of an image that will not be labelled."""
+    """Return the row of an image that will not be labelled."""
     return ImageLabels(
         image_id=image.image_id,
         uri=image.uri,

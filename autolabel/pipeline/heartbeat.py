@@ -52,11 +52,11 @@ class Heartbeat:
     # What the driver asks.
 
     def n_images_in_hand(self) -> int:
-        """Images that have left the model in units that are not done."""
+        """Return images that have left the model in units that are not done."""
         return self._ask("n_images_in_hand", unknown=0)
 
     def since_progress(self) -> tuple[float, list[int]]:
-        """Seconds since anything happened, and the units in hand."""
+        """Return seconds since anything happened, and the units in hand."""
         return self._ask("since_progress", unknown=(0.0, []))
 
     def end_actors(self) -> None:
@@ -78,7 +78,7 @@ class Heartbeat:
 
     @contextmanager
     def attempt(self, unit: int) -> Iterator[Attempt]:
-        """The block is at work on a unit; ended in whatever way but by the death of its process, it is no crash."""
+        """Mark the block as at work on a unit; only the death of its process makes it a crash."""
         try:
             n_crashed = self._ask("begin", unit, unknown=0, wait_s=ACTOR_WAITS_S)
             on_segmented = Throttled(lambda n_images: self._actor.add.remote(unit, n_images))

@@ -6,11 +6,12 @@ from contextlib import closing
 from functools import partial
 
 from autolabel import plan
-from autolabel.config import LabelConfig
+from autolabel.config import ClusterConfig, LabelConfig
 from autolabel.errors import JobFailed, Refused
 from autolabel.labels.summary import Summary, closing_text
 from autolabel.labels.units import LABELS_FOLDER, done_units, read_summary
 from autolabel.output import lease, run_record
+from autolabel.output.settings import label_settings
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.pipeline import actors
 from autolabel.pipeline.actors import load_job_engine
@@ -28,7 +29,7 @@ log = logging.getLogger("autolabel")
 
 
 def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_engine) -> str:
-    """Run the job to its end, from wherever an earlier run left it; the text to close with.
+    """Run the job to its end, from wherever an earlier run left it, and return the text to close with.
 
     `load` makes the model in each actor; benchmarks pass one that costs nothing.
 
@@ -45,7 +46,7 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
         refuse_labels_without_plan(output, output_uri)
     concepts, listing, boxes = read_request(config, list_input=sealed is None)
     weights_sha256 = check_weights(config)
-    settings = run_record.label_settings(
+    settings = label_settings(
         config,
         concepts,
         input_uri=absolute_uri(config.input.uri),
@@ -54,23 +55,18 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
     )
     contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
     record = run_record.create_or_match(output, output_uri, settings)
-    job = LabelJob(
-        config=config,
-        output_uri=output_uri,
-        record=record,
-        checkpoint_sha256=weights_sha256,
-    )
+    job = LabelJob.of(config, output_uri=output_uri, record=record, checkpoint_sha256=weights_sha256)
     with lease.acquired(output, output_uri) as held:
         if contents is not None:
             plan.seal(output, output_uri, contents)
         elif sealed and sealed.unit_size != config.output.unit_size:
             log.warning("output.unit_size: the plan is sealed with %d", sealed.unit_size)
-        summary = label_missing(job, Plan(output, output_uri), output, held, load)
+        summary = label_missing(job, Plan(output, output_uri), output, held, config.cluster, load)
     return f"{closing_text(summary, concepts)}\nlabels in {join(output_uri, LABELS_FOLDER)}"
 
 
 def sealed_plan(output: Storage, output_uri: str) -> Plan | None:
-    """The plan of an earlier run, if it came that far."""
+    """Return the plan of an earlier run, if it came that far."""
     try:
         return Plan(output, output_uri)
     except FileNotFoundError:
@@ -78,16 +74,21 @@ def sealed_plan(output: Storage, output_uri: str) -> Plan | None:
 
 
 def refuse_labels_without_plan(output: Storage, output_uri: str) -> None:
-    """Raises Refused where a new plan would make another plan's labels its own."""
+    """Raise Refused where a new plan would make another plan's labels its own."""
     if done_units(output, output_uri) and sealed_plan(output, output_uri) is None:  # not sealed meanwhile either
         place = join(output_uri, LABELS_FOLDER)
         raise Refused(f"{place} holds labels, but the plan that says of what is gone; use a new output.uri")
 
 
 def label_missing(
-    job: LabelJob, sealed: Plan, output: Storage, held: lease.Lease, load: Callable[[LabelJob], Engine]
+    job: LabelJob,
+    sealed: Plan,
+    output: Storage,
+    held: lease.Lease,
+    cluster: ClusterConfig,
+    load: Callable[[LabelJob], Engine],
 ) -> Summary:
-    """Label the units that have no file yet; the counts of the whole output.
+    """Label the units that have no file yet, and return the counts of the whole output.
 
     Raises:
         JobFailed: the pipeline ended, and units are still missing.
@@ -99,13 +100,13 @@ def label_missing(
         log.info("%d of %d units are labelled already", len(done), sealed.n_units)
     summary = Summary()
     if missing:
-        with ray_connection(job.config.cluster):
+        with ray_connection(cluster):
             heartbeat = Heartbeat()
             progress = Progress(
                 n_images=sealed.n_images, n_done_before=n_done_before, in_hand=heartbeat.n_images_in_hand
             )
-            stall_watch = fail_on_stall(heartbeat, job.config.cluster.stall_timeout_s)
-            units = actors.label_units(job, sorted(missing), heartbeat, load=load)
+            stall_watch = fail_on_stall(heartbeat, cluster.stall_timeout_s)
+            units = actors.label_units(job, sorted(missing), heartbeat, cluster, load=load)
             with progress, stall_watch, closing(units) as reports:
                 for report in reports:
                     held.check()

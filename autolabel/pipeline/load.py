@@ -1,4 +1,4 @@
-"""From an image of the plan to what the model takes: fetched, decoded and resized, ahead of the model.
+"""Step 3 of 7, load: from an image of the plan to what the model takes, fetched, decoded and resized ahead of it.
 
 What is wrong with one image becomes its `Rejection`; a storage that fails raises, because nothing is known then about
 the image.
@@ -13,13 +13,12 @@ from typing import TypeVar
 
 import torch
 
-from autolabel.config import LabelConfig
+from autolabel.config import ImageConfig
 from autolabel.errors import RejectCode, RejectedImage
 from autolabel.images.decode import decode
 from autolabel.pipeline.timing import StageSeconds, timed
 from autolabel.plan import PlannedImage
 from autolabel.sam3.preprocess import resize
-from autolabel.storage import ObjectChanged, Storage
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -27,7 +26,7 @@ Loaded = TypeVar("Loaded")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """What is known of an image once it is decoded, without its pixels; `size_hw` is of the declared frame."""
+    """What is known of an image once it is decoded, without its pixels."""
 
     size_hw: tuple[int, int]
     orientation: int
@@ -39,7 +38,7 @@ class ModelInput:
     """An image as the model takes it. `pixels` is uint8 (3, R, R)."""
 
     pixels: torch.Tensor
-    frame: ImageInfo
+    info: ImageInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +58,9 @@ def prefetch(
     cost_bytes: Callable[[Item], int],
     budget_bytes: int,
 ) -> Iterator[tuple[Item, Loaded]]:
-    """`work` of every item in order, run in the pool ahead of the caller while the items held cost no more than the
-    budget; one item is always let in, however large.
+    """Give `work` of every item in order, run in the pool ahead of the caller.
+
+    The items held cost no more than the budget; one is always let in, however large.
     """
     held: deque[tuple[Item, int, Future[Loaded]]] = deque()
     held_bytes = 0
@@ -82,21 +82,28 @@ def prefetch(
 
 
 def load_image(
-    image: PlannedImage, *, storage: Storage, decoders: Executor, config: LabelConfig, side_px: int
+    image: PlannedImage,
+    *,
+    fetch: Callable[[PlannedImage], bytes],
+    settings: ImageConfig,
+    decoders: Executor,
+    side_px: int,
 ) -> tuple[ModelInput | Rejection, StageSeconds]:
-    """Fetch, decode and resize one image, with what that took; what is wrong with the image becomes its rejection.
+    """Fetch, decode and resize one image, and say what that took; what is wrong with the image becomes its rejection.
 
     Many callers may wait for the storage at once. A decoded photo weighs ten times its file, so decoding has threads of
     its own, no more than there are cores: what they hold, and what their heaps keep, is all there is of it.
+
+    Args:
+        fetch: gives the bytes of an image, or raises RejectedImage; `inputs.fetch_image`.
     """
     sha256, fetch_s, decode_s = None, 0.0, 0.0
     loaded: ModelInput | Rejection
     try:
-        data, fetch_s = timed(fetch_image, image, storage)
+        data, fetch_s = timed(fetch, image)
         sha256 = hashlib.sha256(data).hexdigest()
-        loaded, decode_s = decoders.submit(
-            timed, decode_and_resize, image, data, sha256, config=config, side_px=side_px
-        ).result()
+        decoding = decoders.submit(timed, decode_and_resize, image, data, sha256, settings=settings, side_px=side_px)
+        loaded, decode_s = decoding.result()
     except RejectedImage as error:
         loaded = Rejection(code=error.code, detail=error.detail, sha256=sha256)
     except MemoryError:
@@ -105,37 +112,17 @@ def load_image(
 
 
 def decode_and_resize(
-    image: PlannedImage, data: bytes, sha256: str, *, config: LabelConfig, side_px: int
+    image: PlannedImage, data: bytes, sha256: str, *, settings: ImageConfig, side_px: int
 ) -> ModelInput:
     """Decode and resize the bytes of an image.
 
     Raises:
         RejectedImage: they are no image, or not one of the size that its exemplars were drawn on.
     """
-    decoded = decode(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
+    decoded = decode(data, apply_exif=settings.apply_exif, max_pixels=settings.max_pixels)
     height, width = decoded.rgb.shape[:2]
     if image.size_hw not in (None, (height, width)):
         detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
         raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
-    frame = ImageInfo(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
-    return ModelInput(pixels=resize(decoded.rgb, side_px), frame=frame)
-
-
-def fetch_image(image: PlannedImage, storage: Storage) -> bytes:
-    """The bytes that were listed.
-
-    Raises:
-        RejectedImage: this object is gone, was replaced, or may not be read.
-        StorageError: the storage keeps failing; nothing is known about the image.
-    """
-    try:
-        data = storage.read(image.uri, etag=image.etag)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise RejectedImage(RejectCode.MISSING, "no longer there" if image.etag else "not there") from error
-    except PermissionError as error:
-        raise RejectedImage(RejectCode.FORBIDDEN, str(error)) from error
-    except ObjectChanged as error:
-        raise RejectedImage(RejectCode.CHANGED, str(error)) from error
-    if image.size_bytes is not None and len(data) != image.size_bytes:
-        raise RejectedImage(RejectCode.CHANGED, f"{len(data)} bytes, listed with {image.size_bytes}")
-    return data
+    info = ImageInfo(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
+    return ModelInput(pixels=resize(decoded.rgb, side_px), info=info)

@@ -1,8 +1,9 @@
 """What travels between the driver and its labelling actors."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from autolabel.config import LabelConfig
+from autolabel.config import BatchConfig, LabelConfig, ModelConfig
 from autolabel.labels.summary import Summary
 from autolabel.output.run_record import RunRecord
 from autolabel.pipeline.timing import StageSeconds
@@ -10,12 +11,27 @@ from autolabel.pipeline.timing import StageSeconds
 
 @dataclass(frozen=True, kw_only=True)
 class LabelJob:
-    """All that a labelling actor is told."""
+    """All that a labelling actor is told: what the job asks for is in `record` alone, the rest is how to do it."""
 
-    config: LabelConfig
     output_uri: str
     record: RunRecord
+    model: ModelConfig
+    batch: BatchConfig
     checkpoint_sha256: str | None
+    input_options: dict[str, Any]
+    output_options: dict[str, Any]
+
+    @staticmethod
+    def of(config: LabelConfig, *, output_uri: str, record: RunRecord, checkpoint_sha256: str | None) -> "LabelJob":
+        return LabelJob(
+            output_uri=output_uri,
+            record=record,
+            model=config.model,
+            batch=config.batch,
+            checkpoint_sha256=checkpoint_sha256,
+            input_options=config.input.storage_options,
+            output_options=config.output.storage_options,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

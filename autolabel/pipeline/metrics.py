@@ -35,7 +35,7 @@ class Metrics:
 
     @contextmanager
     def in_hand(self, unit: int) -> Iterator[None]:
-        """The block is at work on a unit."""
+        """Mark the block as at work on a unit."""
         self._units.add(unit)
         self._in_hand.set(len(self._units))
         try:
@@ -45,7 +45,7 @@ class Metrics:
             self._in_hand.set(len(self._units))
 
     def add(self, report: UnitReport) -> None:
-        """A unit is done."""
+        """Count a unit that is done."""
         for status, n in report.summary.images.items():
             self._images.inc(n, {"status": status})
         for code, n in report.summary.rejected_by.items():

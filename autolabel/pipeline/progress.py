@@ -53,7 +53,7 @@ class Progress:
         self._bar.close()
 
     def add(self, finished: Summary) -> None:
-        """A unit is done."""
+        """Count a unit that is done."""
         self.summary.add(finished)
 
     def _tell(self) -> None:
@@ -72,7 +72,7 @@ class Progress:
             log.info(self.line(n_done, seconds=time.monotonic() - self._began))
 
     def line(self, n_done: int, *, seconds: float) -> str:
-        """`512 of 10000 images, 25.1 images/s, 1830 instances, 3 rejected, 06:18 left`"""
+        """Return `512 of 10000 images, 25.1 images/s, 1830 instances, 3 rejected, 06:18 left`."""
         rate = (n_done - self._n_done_before) / max(seconds, 1e-9)
         left = tqdm.format_interval((self._n_images - n_done) / rate) if rate else "?"
         return (

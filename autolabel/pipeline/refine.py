@@ -5,23 +5,21 @@ by the same functions, so that the new set is what `autolabel label` would have 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Any
 
 from autolabel import plan
 from autolabel.config import SAME, OutputConfig, RefineConfig
 from autolabel.errors import BadInput
-from autolabel.labels.schema import labels_from_row
 from autolabel.labels.summary import Summary, closing_text
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import (
     LABELS_FOLDER,
     done_units,
     file_metadata,
+    read_columns,
     read_summary,
-    read_unit,
     unit_uri,
     write_unit,
 )
@@ -29,6 +27,7 @@ from autolabel.output import lease, run_record
 from autolabel.output.job_output import JobOutput, finished_output
 from autolabel.output.passes import in_processes, over_units
 from autolabel.output.run_record import RunRecord
+from autolabel.output.settings import LabelSettings, RefinedFrom
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.plan import PLAN_NAME
 from autolabel.prompts.categories import prompt_entries, read_categories
@@ -47,7 +46,7 @@ class Refinement:
 
 
 def refine(config: RefineConfig) -> str:
-    """Write the labelled set at `refined.uri`, from wherever an earlier run left it; the text to close with.
+    """Write the labelled set at `refined.uri`, from wherever an earlier run left it, and return the text to close with.
 
     Raises:
         BadInput: the settings ask for what is not stored, or the labels at `output.uri` are not finished.
@@ -70,34 +69,29 @@ def refine(config: RefineConfig) -> str:
         for part in over_units(chain(earlier, parts), source.plan.n_units):
             held.check()
             summary.add(part)
-    return f"{closing_text(summary, record.ontology)}\nlabels in {join(refined.uri, LABELS_FOLDER)}"
+    return f"{closing_text(summary, record.settings.ontology)}\nlabels in {join(refined.uri, LABELS_FOLDER)}"
 
 
-def refined_settings(source: JobOutput, config: RefineConfig) -> dict[str, Any]:
-    """What the new set is asked for: the settings of `source`, but for what decides.
+def refined_settings(source: JobOutput, config: RefineConfig) -> LabelSettings:
+    """Return what the new set is asked for: the settings of `source`, but for what decides.
 
     Raises:
         BadInput: the categories are others, or a threshold is below what is stored; all problems at once.
     """
     given = source.record.settings
-    chosen = {
-        name: given[name] if value == SAME else value
-        for name, value in (
-            ("threshold", config.threshold),
-            ("min_area", config.min_area),
-            ("max_area", config.max_area),
-            ("max_instances", config.max_instances),
-        )
-    }
-    nms = {name: given["nms"][name] if value == SAME else value for name, value in asdict(config.nms).items()}
-    origin = {"uri": absolute_uri(source.uri), "fingerprint": source.record.fingerprint}
-    categories = refined_categories(source.record.ontology, config)
-    settings = {**given, **chosen, "nms": nms, "categories": categories.to_list(), "refined_from": origin}
-    asked_for = run_record.new_record(settings).rules.threshold_of
+    chosen = {name: getattr(config, name) for name in ("threshold", "min_area", "max_area", "max_instances")}
+    settings = replace(
+        given,
+        ontology=refined_categories(given.ontology, config),
+        nms=replace(given.nms, **{name: value for name, value in vars(config.nms).items() if value != SAME}),
+        refined_from=RefinedFrom(uri=absolute_uri(source.uri), fingerprint=source.record.fingerprint),
+        **{name: value for name, value in chosen.items() if value != SAME},
+    )
+    asked_for = settings.rules.threshold_of
     problems = [
-        f"threshold of {categories.by_id[number].name!r}: {asked_for[number]} is below {stored}, down to which "
+        f"threshold of {settings.ontology.by_id[number].name!r}: {asked_for[number]} is below {stored}, down to which "
         f"{source.uri} holds instances"
-        for number, stored in source.record.keep_threshold_of.items()
+        for number, stored in given.keep_threshold_of.items()
         if asked_for[number] < stored
     ]
     if problems:
@@ -106,7 +100,7 @@ def refined_settings(source: JobOutput, config: RefineConfig) -> dict[str, Any]:
 
 
 def refined_categories(there: Ontology, config: RefineConfig) -> Ontology:
-    """The categories of `there` with the thresholds and limits that the prompts give them.
+    """Return the categories of `there` with the thresholds and limits that the prompts give them.
 
     Raises:
         BadInput: the prompts are others: that takes the model.
@@ -128,32 +122,33 @@ def refined_categories(there: Ontology, config: RefineConfig) -> Ontology:
 
 
 def asked_of_model(category: Category) -> tuple[int, Sequence[str]]:
-    """What of a category only `autolabel label` can change."""
+    """Return what of a category only `autolabel label` can change."""
     return category.id, category.phrases
 
 
 def refine_unit(work: Refinement, source: JobOutput, unit: int) -> Summary:
-    """Create a unit's file; its counts.
+    """Create a unit's file, and return its counts.
 
     Raises:
         BadInput: the rows that there are cannot be read.
     """
-    table = read_unit(source.storage, source.uri, unit)
+    columns = read_columns(source.storage, source.uri, unit)
     try:
-        rows = [refined_row(labels_from_row(row), work.record) for row in table.to_pylist()]
-    except (LookupError, TypeError, ValueError) as error:
+        rows = [refined_labels(image, work.record.settings) for image in columns.images()]
+    except (LookupError, ValueError) as error:
         place = unit_uri(source.uri, unit)
-        raise BadInput(f"{place}: rows that contradict themselves, see autolabel verify: {error!r}") from error
+        raise BadInput(f"{place}: rows that contradict themselves, {error!r}; `autolabel verify` says more") from error
     storage = open_storage(work.refined.uri, work.refined.storage_options)
-    write_unit(storage, work.refined.uri, unit, rows, file_metadata(work.record.fingerprint, work.record.ontology))
+    metadata = file_metadata(work.record.fingerprint, work.record.settings.ontology)
+    write_unit(storage, work.refined.uri, unit, rows, metadata)
     return Summary.of(rows)
 
 
-def refined_row(image: ImageLabels, record: RunRecord) -> ImageLabels:
-    """The row as the limits of `record` make it."""
-    place_of = {(prompt.category_id, prompt.phrase): place for place, prompt in enumerate(image.prompts)}
-    found = sorted(  # as the model gave them, but for instances of one phrase with the same score
-        (*image.instances, *image.candidates), key=lambda instance: place_of[instance.category_id, instance.phrase]
+def refined_labels(image: ImageLabels, settings: LabelSettings) -> ImageLabels:
+    """Return the labels of an image as the limits of `settings` make them."""
+    order = {prompt.prompt_id: index for index, prompt in enumerate(image.prompts)}
+    instances = sorted(  # as the model gave them, but for instances of one prompt with the same score
+        (*image.instances, *image.candidates), key=lambda instance: order[instance.prompt_id]
     )
-    stored = [instance for instance in found if instance.score > record.keep_threshold_of[instance.category_id]]
-    return apply_rules(image, stored, record.rules)
+    stored = [one for one in instances if one.score > settings.keep_threshold_of[one.category_id]]
+    return apply_rules(image, stored, settings.rules)

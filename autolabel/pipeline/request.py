@@ -26,7 +26,7 @@ log = logging.getLogger("autolabel")
 
 
 def with_full_checkpoint(config: LabelConfig) -> LabelConfig:
-    """A relative path means a file of the directory that the command runs in; actors run elsewhere."""
+    """Make a relative path absolute: actors run in other directories than the command."""
     if config.model.checkpoint is None:
         return config
     return replace(config, model=replace(config.model, checkpoint=absolute_uri(config.model.checkpoint)))
@@ -35,7 +35,7 @@ def with_full_checkpoint(config: LabelConfig) -> LabelConfig:
 def read_request(
     config: LabelConfig, *, list_input: bool
 ) -> tuple[Ontology, Listing | None, Mapping[str, ImageExemplars]]:
-    """The prompts, the images of the input, and the exemplars by image URI; the last two only with `list_input`.
+    """Return the prompts, the images of the input, and the exemplars by image URI; the last two only with `list_input`.
 
     Raises:
         BadInput: every problem of all three together, each with its place.
@@ -74,7 +74,7 @@ def gathered(problems: list[str]) -> Iterator[None]:
 
 
 def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) -> Mapping[str, ImageExemplars]:
-    """The exemplars of the images that have some.
+    """Return the exemplars of the images that have some.
 
     Raises:
         BadInput: every problem of every box.
@@ -145,7 +145,7 @@ def check_weights(config: LabelConfig) -> str | None:
 
 
 def exemplars_sha256(config: LabelConfig) -> str | None:
-    """What the exemplars were read from: changing that file changes the labels."""
+    """Return what the exemplars were read from: changing that file changes the labels."""
     uri = config.exemplars.uri or (config.input.uri if config.exemplars.column else None)
     if uri is None:
         return None

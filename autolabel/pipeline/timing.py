@@ -35,7 +35,7 @@ class StageSeconds:
 def timed(
     work: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> tuple[Result, float]:
-    """What the work gives, and the seconds that it took; to be called in the thread or process that does it."""
+    """Return what the work gives, and the seconds that it took; to be called in the thread or process that does it."""
     began = time.monotonic()
     result = work(*args, **kwargs)
     return result, time.monotonic() - began

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from autolabel.errors import RejectCode
 from autolabel.images.isolation import DecoderProcess
+from autolabel.inputs import fetch_image
 from autolabel.labels.summary import Summary
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import file_metadata, read_summary, unit_uri, write_unit
@@ -50,18 +52,17 @@ class UnitLabeler:
     """Holds the model and its threads; `label_unit` may be called from several threads at once."""
 
     def __init__(self, job: LabelJob, engine: Engine) -> None:
-        config = job.config
-        self._job = job
-        self._architecture = ARCHITECTURES[config.model.architecture]
+        self._job, self._settings = job, job.record.settings
+        self._architecture = ARCHITECTURES[job.model.architecture]
         self._engine = engine
-        self._output = open_storage(job.output_uri, config.output.storage_options)
+        self._output = open_storage(job.output_uri, job.output_options)
         self._plan = Plan(self._output, job.output_uri)
-        self._loading = ThreadPoolExecutor(config.batch.load_threads, thread_name_prefix="load")
+        self._loading = ThreadPoolExecutor(job.batch.load_threads, thread_name_prefix="load")
         self._decoding = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
         self._model = ThreadPoolExecutor(1, thread_name_prefix="model")  # one at a time, and always the same
         self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
-        self._backlog = threading.Semaphore(BATCHES_BEHIND * config.batch.images)
-        self._metadata = file_metadata(job.record.fingerprint, job.record.ontology)
+        self._backlog = threading.Semaphore(BATCHES_BEHIND * job.batch.images)
+        self._metadata = file_metadata(job.record.fingerprint, self._settings.ontology)
 
     def label_unit(
         self,
@@ -104,7 +105,7 @@ class UnitLabeler:
         on_segmented: Callable[[int], object],
         decoders: Executor,
     ) -> Iterator[ImageLabels]:
-        """Rows in plan order."""
+        """Give rows in plan order."""
         rows: dict[int, PendingLabels | ImageLabels] = {}
         batch: list[tuple[PlannedImage, ModelInput]] = []
         for image, loaded in self._loaded(planned, watch, decoders):
@@ -113,7 +114,7 @@ class UnitLabeler:
                 on_segmented(1)
                 continue
             batch.append((image, loaded))
-            if len(batch) == self._job.config.batch.images:
+            if len(batch) == self._job.batch.images:
                 rows.update(self._segment(batch, watch))
                 on_segmented(len(batch))
                 batch = []
@@ -130,21 +131,20 @@ class UnitLabeler:
     def _loaded(
         self, planned: Sequence[PlannedImage], watch: Stopwatch, decoders: Executor
     ) -> Iterator[tuple[PlannedImage, ModelInput | Rejection]]:
-        """The images in order, fetched and decoded ahead within the budget in bytes."""
-        config = self._job.config
+        """Give the images in order, fetched and decoded ahead within the budget in bytes."""
         side_px = self._architecture.resolution
         ready = prefetch(
             planned,
             lambda image: load_image(
                 image,
-                storage=open_storage(image.uri, config.input.storage_options),
+                fetch=partial(fetch_image, storage_options=self._job.input_options),
+                settings=self._settings.image,
                 decoders=decoders,
-                config=config,
                 side_px=side_px,
             ),
             pool=self._loading,
             cost_bytes=lambda image: (image.size_bytes or UNKNOWN_SIZE_BYTES) + 3 * side_px**2,
-            budget_bytes=config.batch.prefetch_mb * 1_000_000,
+            budget_bytes=self._job.batch.prefetch_mb * 1_000_000,
         )
         while True:
             asked = time.monotonic()
@@ -159,14 +159,13 @@ class UnitLabeler:
     def _segment(
         self, batch: Sequence[tuple[PlannedImage, ModelInput]], watch: Stopwatch
     ) -> dict[int, PendingLabels | ImageLabels]:
-        """One pass of the model over a batch; its masks are finished by threads."""
-        record = self._job.record
+        """Pass a batch through the model; its masks are finished by threads."""
+        settings = self._settings
         asked = [
-            concepts(record.ontology, image.exemplars, use_text=self._job.config.exemplars.use_text)
-            for image, _ in batch
+            concepts(settings.prompts, image.exemplars, use_text=settings.exemplars.use_text) for image, _ in batch
         ]
         pairs = [
-            [pair(index, concept, record.keep_threshold_of[concept.category_id]) for concept in of_image]
+            [pair(index, concept, settings.keep_threshold_of[concept.category_id]) for concept in of_image]
             for index, of_image in enumerate(asked)
         ]
         pixels = torch.stack([loaded.pixels for _, loaded in batch])
@@ -175,12 +174,12 @@ class UnitLabeler:
         rows: dict[int, PendingLabels | ImageLabels] = {}
         for (image, loaded), of_image, results in zip(batch, asked, found_in, strict=True):
             if results is None:
-                no_room = Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=loaded.frame.sha256)
+                no_room = Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=loaded.info.sha256)
                 rows[image.image_id] = labels_of_rejected(image, no_room)
                 continue
             self._backlog.acquire()  # the model waits here when the threads behind it fall back
             found = list(zip(of_image, results, strict=True))
-            row = self._finishing.submit(timed, labels_from_results, image, loaded.frame, found, record.rules)
+            row = self._finishing.submit(timed, labels_from_results, image, loaded.info, found, settings.rules)
             row.add_done_callback(lambda _: self._backlog.release())
             rows[image.image_id] = row
         return rows

@@ -8,7 +8,7 @@ none by its phrases.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autolabel.prompts.ontology import Ontology
+from autolabel.prompts.ontology import Prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +16,15 @@ class Exemplar:
     """A box of what a category is, or is not, on one image."""
 
     category_id: int
-    box_cxcywh: tuple[float, float, float, float]  # centre and size, fractions of the declared frame's width and height
+    box_cxcywh: tuple[float, float, float, float]  # centre and size, fractions of the decoded image's width and height
     positive: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Concept:
-    """What to look for in one image: a phrase, exemplars, or both."""
+    """Something to look for in one image, by one prompt of the job: a phrase, exemplars, or both."""
 
+    prompt_id: int
     category_id: int
     phrase: str | None  # None: the exemplars alone
     exemplars: tuple[Exemplar, ...] = ()
@@ -33,15 +34,18 @@ class Concept:
 class ImageExemplars:
     """The exemplars of one image, in the order they were given."""
 
-    size_hw: tuple[int, int] | None  # the frame that boxes were checked against, to be met at decoding; None: any
+    size_hw: tuple[int, int] | None  # of the image that boxes were checked against, to be met at decoding; None: any
     exemplars: tuple[Exemplar, ...]
 
 
-def concepts(ontology: Ontology, exemplars: Sequence[Exemplar], *, use_text: bool) -> tuple[Concept, ...]:
-    """What to look for in an image with these exemplars, by category and phrase."""
-    found: list[Concept] = []
-    for category in ontology.categories:
-        own = tuple(exemplar for exemplar in exemplars if exemplar.category_id == category.id)
-        phrases = category.phrases if use_text or not own else (None,)
-        found += [Concept(category_id=category.id, phrase=phrase, exemplars=own) for phrase in phrases]
-    return tuple(found)
+def concepts(prompts: Sequence[Prompt], exemplars: Sequence[Exemplar], *, use_text: bool) -> tuple[Concept, ...]:
+    """Return what to look for in an image with these exemplars, in the order of the job's prompts."""
+    concepts: list[Concept] = []
+    for prompt in prompts:
+        own = tuple(exemplar for exemplar in exemplars if exemplar.category_id == prompt.category_id)
+        exemplars_alone = bool(own) and not use_text
+        if exemplars_alone == (prompt.phrase is None):
+            concepts.append(
+                Concept(prompt_id=prompt.id, category_id=prompt.category_id, phrase=prompt.phrase, exemplars=own)
+            )
+    return tuple(concepts)

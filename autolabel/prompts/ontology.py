@@ -27,6 +27,15 @@ class Category:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One question that a job asks of images. `phrase` is None where exemplars alone ask."""
+
+    id: int  # its place in the job's list
+    category_id: int
+    phrase: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ontology:
     """All categories of a job, by ascending id."""
 
@@ -39,6 +48,15 @@ class Ontology:
     @cached_property
     def by_name(self) -> dict[str, Category]:
         return {category.name: category for category in self.categories}
+
+    def prompts(self, *, exemplars_alone: bool) -> tuple[Prompt, ...]:
+        """Return a job's prompts, numbered from 0: each category's phrases, then its exemplars where they ask alone."""
+        asked = [
+            (category.id, phrase)
+            for category in self.categories
+            for phrase in (*category.phrases, *((None,) if exemplars_alone else ()))
+        ]
+        return tuple(Prompt(id=id, category_id=owner, phrase=phrase) for id, (owner, phrase) in enumerate(asked))
 
     def to_list(self) -> list[dict[str, Any]]:
         """Plain values for JSON: every field of every category, always in the same order."""

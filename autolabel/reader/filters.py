@@ -1,19 +1,16 @@
 """Which images of an output, and which of their instances."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from autolabel.reader.tables import leaves
+from autolabel.labels.columns import Bools, InstanceColumns, UnitColumns
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which images, and which of their instances; None selects any."""
+    """A choice of images and of their instances; None chooses all."""
 
     statuses: frozenset[str] | None = None
     category_ids: frozenset[int] | None = None
@@ -31,35 +28,27 @@ class Filter:
             min_score=max(scores, default=None),
         )
 
-    def columns(self, wanted: Sequence[str]) -> list[str]:
-        """What must be read to give these columns of the selected rows."""
-        needed = ["status"] if self.statuses is not None else []
-        needed += leaves("instances", ("category_id", "score")) if self.of_instances else []
-        whole = {name.partition(".")[0] for name in wanted if "." not in name}
-        return list(dict.fromkeys([*wanted, *(name for name in needed if name.partition(".")[0] not in whole)]))
+    def of(self, unit: UnitColumns) -> UnitColumns:
+        """Return the chosen rows of a unit, with the chosen instances and candidates.
 
-    def of(self, table: pa.Table) -> pa.Table:
-        """The selected rows of a unit, with the selected instances and candidates."""
+        A row goes, too, if none of its instances is chosen.
+        """
         if self.statuses is not None:
-            table = table.filter(pc.is_in(table["status"], pa.array(sorted(self.statuses), pa.string())))
+            unit = unit.select(np.isin(unit.status.astype(str), sorted(self.statuses)))
         if not self.of_instances:
-            return table
-        for name in ("instances", "candidates"):
-            if name in table.column_names:
-                lists = table[name].combine_chunks()
-                table = table.set_column(table.column_names.index(name), name, self._narrowed(lists))
-        return table.filter(pc.greater(pc.list_value_length(table["instances"]), 0))
+            return unit
+        instances = unit.instances.select(self._chosen(unit.instances))
+        candidates = unit.candidates.select(self._chosen(unit.candidates))
+        unit = replace(unit, instances=instances, candidates=candidates)
+        return unit.select(np.isin(np.arange(len(unit)), instances.row))
 
-    def _narrowed(self, lists: pa.ListArray) -> pa.ListArray:
-        cells = lists.flatten()
-        keep = np.ones(len(cells), bool)
+    def _chosen(self, instances: InstanceColumns) -> Bools:
+        keep = np.ones(len(instances), np.bool_)
         if self.category_ids is not None:
-            keep &= np.isin(pc.struct_field(cells, "category_id"), list(self.category_ids))
+            keep &= np.isin(instances.category_id, list(self.category_ids))
         if self.min_score is not None:  # in the precision they are stored in: what is printed can be asked for
-            keep &= pc.struct_field(cells, "score").to_numpy() >= np.float32(self.min_score)
-        n_kept_before = np.concatenate(([0], np.cumsum(keep)))
-        offsets = lists.offsets.to_numpy() - lists.offsets[0].as_py()
-        return pa.ListArray.from_arrays(pa.array(n_kept_before[offsets], pa.int32()), cells.filter(pa.array(keep)))
+            keep &= instances.score >= np.float32(self.min_score)
+        return keep
 
 
 def intersect(a: frozenset[Any] | None, b: frozenset[Any] | None) -> frozenset[Any] | None:

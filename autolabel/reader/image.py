@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from autolabel.errors import BadInput, RejectedImage
-from autolabel.labels.schema import labels_from_row
+from autolabel.errors import BadInput, RejectCode, RejectedImage
 from autolabel.labels.types import ImageLabels, Instance, Status
 from autolabel.masks import rle
+from autolabel.output.job_output import JobOutput
 from autolabel.output.pixels import read_labelled_pixels
-from autolabel.output.run_record import RunRecord
-from autolabel.storage import Storage
+from autolabel.prompts.ontology import Ontology
 
 SHOWN_SIDE_PX = 960  # of a picture in a notebook
 
@@ -28,7 +27,7 @@ class LabelledInstance(Instance):
     category: str
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Its pixels, (h, w) of the image's declared frame.
+        """Return its pixels, (h, w) of the decoded image.
 
         Raises:
             ValueError: the stored counts are damaged.
@@ -41,10 +40,14 @@ class LabelledInstance(Instance):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSource:
-    """What an image needs from its output: how to reach and to decode its file, and what its categories are called."""
+    """The output that an image is of, and the storage options to read its file with, by its URI."""
 
-    record: RunRecord
-    storage_of: Callable[[str], Storage]
+    output: JobOutput
+    options_of: Callable[[str], dict[str, Any]]
+
+    @property
+    def ontology(self) -> Ontology:
+        return self.output.record.settings.ontology
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -56,29 +59,31 @@ class LabelledImage(ImageLabels):
     source: ImageSource = field(compare=False)
 
     def image(self) -> Image.Image:
-        """The picture as it was labelled, in the frame of its boxes and masks.
+        """Return the picture as it was labelled: boxes and masks are in its pixels.
 
         Raises:
             FileNotFoundError: it is no longer there.
             BadInput: it cannot be decoded, or is not the file that was labelled.
         """
-        data = self.source.storage_of(self.uri).read(self.uri)
+        options = self.source.options_of(self.uri)
         try:
-            return Image.fromarray(read_labelled_pixels(data, self.sha256, self.source.record))
+            return Image.fromarray(read_labelled_pixels(self.source.output, self, options))
         except RejectedImage as error:
+            if error.code is RejectCode.MISSING:
+                raise FileNotFoundError(f"{self.uri} is {error.detail}") from error
             raise BadInput(f"{self.uri}: {error}") from error
 
     def draw(
         self, instances: Sequence[LabelledInstance] | None = None, *, max_side_px: int | None = None
     ) -> Image.Image:
-        """The picture with masks, names and scores: of the labels, or of other instances of this image.
+        """Return the picture with masks, names and scores: of the labels, or of other instances of this image.
 
         Raises:
             FileNotFoundError, BadInput: as `image`.
         """
         from autolabel.masks.drawing import DrawnInstance, color_of, draw
 
-        color_by_id = {category.id: color_of(n) for n, category in enumerate(self.source.record.ontology.categories)}
+        color_by_id = {category.id: color_of(n) for n, category in enumerate(self.source.ontology.categories)}
         drawn = [
             DrawnInstance(mask=i.rle, label=f"{i.category} {i.score:.2f}", color_rgb=color_by_id[i.category_id])
             for i in (self.instances if instances is None else instances)
@@ -95,7 +100,7 @@ class LabelledImage(ImageLabels):
         return f"<LabelledImage {self.image_id} {self.uri!r} {self.status}: {found}>"
 
     def _repr_jpeg_(self) -> bytes | None:
-        """What a notebook shows; of a rejected image, its text alone."""
+        """Return what a notebook shows; of a rejected image, its text alone."""
         if self.status == Status.REJECTED:
             return None
         buffer = BytesIO()
@@ -103,13 +108,12 @@ class LabelledImage(ImageLabels):
         return buffer.getvalue()
 
 
-def labelled_image(row: dict[str, Any], source: ImageSource) -> LabelledImage:
-    """A row of image_labels.SCHEMA that `read_unit` has checked."""
-    image = labels_from_row(row)
+def labelled_image(image: ImageLabels, source: ImageSource) -> LabelledImage:
+    """Return the labels of an image with what it takes to show them."""
 
     def named(instances: Sequence[Instance]) -> tuple[LabelledInstance, ...]:
-        by_id = source.record.ontology.by_id
+        by_id = source.ontology.by_id
         return tuple(LabelledInstance(**vars(one), category=by_id[one.category_id].name) for one in instances)
 
-    found = {"instances": named(image.instances), "candidates": named(image.candidates)}
-    return LabelledImage(**{**vars(image), **found}, source=source)
+    chosen = {"instances": named(image.instances), "candidates": named(image.candidates)}
+    return LabelledImage(**{**vars(image), **chosen}, source=source)

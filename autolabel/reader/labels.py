@@ -3,25 +3,25 @@
 Lazy throughout: an output of ten million images opens at once, iteration holds one unit, `labels[image_id]` reads one.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from copy import copy
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput, did_you_mean
-from autolabel.labels.schema import SCHEMA
+from autolabel.labels.columns import InstanceColumns, UnitColumns
+from autolabel.labels.flat import instances_table
 from autolabel.labels.types import Status
-from autolabel.labels.units import done_units, read_unit
+from autolabel.labels.units import done_units, read_columns
 from autolabel.output.job_output import open_output
 from autolabel.output.run_record import RunRecord
 from autolabel.prompts.ontology import Category
 from autolabel.reader.filters import Filter
 from autolabel.reader.image import ImageSource, LabelledImage, labelled_image
-from autolabel.reader.tables import IMAGES, INSTANCES, OF_AN_IMAGE, OF_AN_INSTANCE, instances_table, leaves, one_batch
-from autolabel.storage import Storage, open_storage
+from autolabel.reader.tables import IMAGES, INSTANCES, image_batches
 from autolabel.storage.uris import absolute_uri, scheme_of
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ class Labels:
         self.uri = absolute_uri(uri)
         options = storage_options or {}
         self._output = open_output(OutputConfig(uri=self.uri, storage_options=options))
-        if input_storage_options is None:
-            storage_of = storage_by_scheme(lambda scheme: options if scheme == scheme_of(self.uri) else {})
-        else:
-            storage_of = storage_by_scheme(lambda scheme: input_storage_options)
-        self._source = ImageSource(record=self.run, storage_of=storage_of)
-        self._selection = Filter()
+
+        def options_of(image_uri: str) -> dict[str, Any]:
+            if input_storage_options is not None:
+                return input_storage_options
+            return options if scheme_of(image_uri) == scheme_of(self.uri) else {}
+
+        self._source = ImageSource(output=self._output, options_of=options_of)
+        self._filter = Filter()
 
     @property
     def run(self) -> RunRecord:
@@ -67,7 +69,7 @@ class Labels:
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        return self.run.ontology.categories
+        return self.run.settings.ontology.categories
 
     @property
     def n_planned(self) -> int:
@@ -75,18 +77,18 @@ class Labels:
         return self._output.plan.n_images
 
     def __len__(self) -> int:
-        """Images whose rows are there, by a listing of the output.
+        """Return images whose rows are there, by a listing of the output.
 
         Raises:
             TypeError: of a selection, which is as long as what it finds.
         """
-        if self._selection != Filter():
+        if self._filter != Filter():
             raise TypeError("how much a filter lets through is not known before it is read: sum(1 for _ in labels)")
         return sum(self._output.plan.n_images_of(unit) for unit in self._units())
 
     def __repr__(self) -> str:
         names = ", ".join(category.name for category in self.categories)
-        chosen = "" if self._selection == Filter() else f", {self._selection}"
+        chosen = "" if self._filter == Filter() else f", {self._filter}"
         return f"<Labels {self.uri!r}: {self.n_planned} images planned, of {names}{chosen}>"
 
     def filter(
@@ -96,14 +98,15 @@ class Labels:
         category: str | Collection[str] | None = None,
         min_score: float | None = None,
     ) -> "Labels":
-        """The images of this status, and of their instances and candidates those of one of these categories and of at
-        least this score; images that have none of those go.
+        """Choose the images of this status, and of their instances and candidates those of these categories and scores.
+
+        Images that have none of those instances go.
 
         Raises:
             BadInput: there is no such status or category, or the score is not between 0 and 1; all problems at once.
         """
         names = [] if category is None else [category] if isinstance(category, str) else list(category)
-        by_name = self.run.ontology.by_name
+        by_name = self.run.settings.ontology.by_name
         problems = [f"no category {name!r}{did_you_mean(name, by_name)}" for name in names if name not in by_name]
         if status is not None and status not in set(Status):
             problems.append(f"no status {status!r}: it is one of {', '.join(Status)}")
@@ -117,75 +120,59 @@ class Labels:
             min_score=min_score,
         )
         labels = copy(self)
-        labels._selection = self._selection & chosen
+        labels._filter = self._filter & chosen
         return labels
 
     def __iter__(self) -> Iterator[LabelledImage]:
-        """Image by image in the order of their ids, a unit in memory at a time."""
-        for table in self._tables(SCHEMA.names):
-            for row in table.to_pylist():
-                yield labelled_image(row, self._source)
+        """Give image by image in the order of their ids, a unit in memory at a time."""
+        for unit in self._chosen_units():
+            for image in unit.images():
+                yield labelled_image(image, self._source)
 
     def __getitem__(self, image_id: int) -> LabelledImage:
-        """An image by its id.
+        """Return an image by its id.
 
         Raises:
             KeyError: the plan has no such image, its labels are not there yet, or the filter leaves it out.
         """
         if not 1 <= image_id <= self.n_planned:
             raise KeyError(f"no image {image_id}: ids are 1 to {self.n_planned}")
-        unit = (image_id - 1) // self._output.plan.unit_size
         try:
-            table = self._selection.of(read_unit(self._output.storage, self._output.uri, unit))
+            unit = self._chosen(self._output.plan.unit_of(image_id))
         except FileNotFoundError as error:
             raise KeyError(f"image {image_id} is not labelled yet") from error
-        rows = table.filter(pc.equal(table["image_id"], image_id)).to_pylist()
-        if not rows:
+        chosen = unit.select(unit.image_id == image_id)
+        if not len(chosen):
             raise KeyError(f"image {image_id} is not among those that the filter lets through")
-        return labelled_image(rows[0], self._source)
+        return labelled_image(next(chosen.images()), self._source)
 
     def images(self) -> pa.RecordBatchReader:
-        """A row for each image, IMAGES, without what was found: for DuckDB, Polars, pandas; to be read once."""
-        tables = self._tables(OF_AN_IMAGE)
-        return pa.RecordBatchReader.from_batches(IMAGES, (one_batch(table.select(OF_AN_IMAGE)) for table in tables))
+        """Return a row for each image, IMAGES, without what was found: for DuckDB, Polars, pandas; to be read once."""
+        return pa.RecordBatchReader.from_batches(IMAGES, chain.from_iterable(map(image_batches, self._chosen_units())))
 
     def instances(self) -> pa.RecordBatchReader:
-        """A row for each label, INSTANCES, without its mask: for DuckDB, Polars, pandas; to be read once."""
-        return self._flat("instances")
+        """Return a row for each label, INSTANCES, without its mask: for DuckDB, Polars, pandas; to be read once."""
+        return self._flat(lambda unit: unit.instances)
 
     def candidates(self) -> pa.RecordBatchReader:
-        """As `instances`: what the model found besides, in the same images."""
-        return self._flat("candidates")
+        """Return, as `instances`, what the model found besides in the same images."""
+        return self._flat(lambda unit: unit.candidates)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """A row for each label, without its mask; all of them in memory."""
+        """Return a row for each label, without its mask; all of them in memory."""
         return self.instances().read_pandas()
 
-    def _flat(self, name: str) -> pa.RecordBatchReader:
-        tables = self._tables(["image_id", "uri", *leaves(name, OF_AN_INSTANCE)])
-        return pa.RecordBatchReader.from_batches(
-            INSTANCES, (instances_table(table, name, self.categories) for table in tables)
-        )
+    def _flat(self, chosen: Callable[[UnitColumns], InstanceColumns]) -> pa.RecordBatchReader:
+        tables = (instances_table(unit, chosen(unit), self.run.settings.ontology) for unit in self._chosen_units())
+        batches = chain.from_iterable(table.select(INSTANCES.names).to_batches() for table in tables)
+        return pa.RecordBatchReader.from_batches(INSTANCES, batches)
 
     def _units(self) -> list[int]:
-        """Those that are done by now, in order."""
+        """Return those that are done by now, in order."""
         return sorted(done_units(self._output.storage, self._output.uri))
 
-    def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The selected rows, a unit each; more columns than these where the selection needs them."""
-        needed = self._selection.columns(columns)
-        for unit in self._units():
-            yield self._selection.of(read_unit(self._output.storage, self._output.uri, unit, needed))
+    def _chosen_units(self) -> Iterator[UnitColumns]:
+        return map(self._chosen, self._units())
 
-
-def storage_by_scheme(options_of: Callable[[str], dict[str, Any]]) -> Callable[[str], Storage]:
-    """From the URI of an image to its storage, opened once for each scheme."""
-    opened: dict[str, Storage] = {}
-
-    def storage_of(uri: str) -> Storage:
-        scheme = scheme_of(uri)
-        if scheme not in opened:
-            opened[scheme] = open_storage(uri, options_of(scheme))
-        return opened[scheme]
-
-    return storage_of
+    def _chosen(self, unit: int) -> UnitColumns:
+        return self._filter.of(read_columns(self._output.storage, self._output.uri, unit))

@@ -31,7 +31,7 @@ def report(config: ReportConfig) -> str:
     if not units:
         raise BadInput(f"output.uri: nothing of {output.uri} is labelled yet; run its job again first")
     seen = survey_output(output, config.output, units, config.thumbnails)
-    names = [category.name for category in output.record.ontology.categories]
+    names = [category.name for category in output.record.settings.ontology.categories]
     review_uri = seen.queue.write(output.storage, output.uri, names)
     cards = gallery.cards(
         output,
@@ -60,13 +60,13 @@ def report(config: ReportConfig) -> str:
 
 
 def pace(output: JobOutput, created_at: Mapping[int, float | None]) -> float | None:
-    """Images a second of the last units, as `autolabel status` has it; None if the storage tells no times."""
+    """Return images a second of the last units, as `autolabel status` has it; None if the storage tells no times."""
     times = sorted((at, unit) for unit, at in created_at.items() if at is not None)
     return rate(output, times[-RECENT_UNITS:])
 
 
 def place_of(config: ReportConfig, output_storage: Storage) -> tuple[Storage, str]:
-    """Where the report goes."""
+    """Return where the report goes."""
     if config.report.uri is None:
         return output_storage, join(config.output.uri, FOLDER)
     check_output(config.report.uri, "report.uri")

@@ -45,7 +45,7 @@ class Evaluation:
 
 
 def read_evaluation(storage: Storage, output_uri: str) -> Evaluation | None:
-    """The evaluation beside the labels, or None where there is none. What it does not tell is left out.
+    """Return the evaluation beside the labels, or None where there is none. What it does not tell is left out.
 
     Raises:
         BadInput: the file is not JSON of this kind.

@@ -12,15 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from autolabel.errors import RejectCode, RejectedImage
-from autolabel.labels.types import Status
-from autolabel.labels.units import read_unit
+from autolabel.errors import RejectedImage
+from autolabel.labels.types import ImageLabels, Instance, Status
+from autolabel.labels.units import read_columns
 from autolabel.masks.drawing import DrawnInstance, color_of, draw
-from autolabel.masks.rle import Rle
 from autolabel.output.job_output import JobOutput
 from autolabel.output.pixels import read_labelled_pixels
 from autolabel.review.queue import REASONS, ReviewQueue
-from autolabel.storage import Storage, open_storage
 
 FOLDER = "images"
 SIDE_PX = 960  # of a drawn image, at most
@@ -28,8 +26,6 @@ QUALITY = 82
 MAX_LISTED = 200  # instances of an image, best first; all are drawn
 MAX_SCORED = 20  # instances of an image whose scores are drawn, too
 THREADS = min(16, 2 * (os.cpu_count() or 1))  # that read and draw; a photo of 12 megapixels takes 100 MB of each
-
-COLUMNS = ("image_id", "uri", "width", "height", "sha256", "status", "reject_code", "reject_detail", "instances")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,42 +70,41 @@ def cards(
     input_options: dict[str, Any],
     write: Callable[[str, bytes], None],
 ) -> list[Card]:
-    """The cards of some images, in the order of their ids; `write(name, data)` takes their pictures.
+    """Return the cards of some images, in the order of their ids; `write(name, data)` takes their pictures.
 
     Raises:
         StorageError: the storage of the images keeps failing; one that is gone or changed is told on its card.
     """
     by_unit: dict[int, list[int]] = defaultdict(list)
     for image_id in sorted(image_ids):
-        by_unit[(image_id - 1) // output.plan.unit_size].append(image_id)
+        by_unit[output.plan.unit_of(image_id)].append(image_id)
     doubt_of = doubts_of(queue, image_ids)
-    places = {category.id: place for place, category in enumerate(output.record.ontology.categories)}
+    index_of = {category.id: index for index, category in enumerate(output.record.settings.ontology.categories)}
 
     def of_unit(unit: int) -> list[Card]:
-        table = read_unit(output.storage, output.uri, unit, COLUMNS)
-        rows = table.filter(np.isin(table["image_id"].to_numpy(), by_unit[unit])).to_pylist()
-        return [of_row(row) for row in rows]
+        columns = read_columns(output.storage, output.uri, unit)
+        return [card(image) for image in columns.select(np.isin(columns.image_id, by_unit[unit])).images()]
 
-    def of_row(row: dict[str, Any]) -> Card:
-        picture, problem = f"{FOLDER}/{row['image_id']:08d}.jpg", None
-        if row["status"] == Status.REJECTED:
-            problem = f"{row['reject_code']}: {row['reject_detail']}"
+    def card(image: ImageLabels) -> Card:
+        picture, problem = f"{FOLDER}/{image.image_id:08d}.jpg", None
+        if image.status == Status.REJECTED:
+            problem = f"{image.reject_code}: {image.reject_detail}"
         else:
             try:
-                rgb = read_again(row, output, open_storage(row["uri"], input_options))
-                write(picture, encoded(draw(rgb, drawn(row["instances"], places), max_side_px=SIDE_PX)))
+                rgb = read_labelled_pixels(output, image, input_options)
+                write(picture, encoded(draw(rgb, drawn(image.instances, index_of), max_side_px=SIDE_PX)))
             except RejectedImage as error:
                 problem = str(error)
         return Card(
-            image_id=row["image_id"],
-            name=output.file_name(row["uri"]),
-            status=row["status"],
-            size_wh=None if row["width"] is None else (row["width"], row["height"]),
+            image_id=image.image_id,
+            name=output.file_name(image.uri),
+            status=image.status,
+            size_wh=image.size_hw and image.size_hw[::-1],
             picture=None if problem else picture,
             problem=problem,
-            n_instances=len(row["instances"]),
-            instances=tuple(listed(one, places) for one in row["instances"][:MAX_LISTED]),
-            doubt=doubt_of.get(row["image_id"]),
+            n_instances=len(image.instances),
+            instances=tuple(listed(one, index_of) for one in image.instances[:MAX_LISTED]),
+            doubt=doubt_of.get(image.image_id),
         )
 
     pool = ThreadPoolExecutor(THREADS)
@@ -120,7 +115,7 @@ def cards(
 
 
 def doubts_of(queue: ReviewQueue, image_ids: Sequence[int]) -> dict[int, Doubt]:
-    """Of the images that are in the queue, by their ids."""
+    """Return the doubts about the images that are in the queue, by their ids."""
     places = np.flatnonzero(np.isin(queue.image_id[queue.order], image_ids))
     return {
         int(queue.image_id[index]): Doubt(
@@ -132,42 +127,24 @@ def doubts_of(queue: ReviewQueue, image_ids: Sequence[int]) -> dict[int, Doubt]:
     }
 
 
-def read_again(row: dict[str, Any], output: JobOutput, storage: Storage) -> npt.NDArray[np.uint8]:
-    """The pixels (h, w, 3) that were labelled, in the frame of the labels.
-
-    Raises:
-        RejectedImage: the image is gone, may not be read, or is another one than was labelled.
-    """
-    try:
-        data = storage.read(row["uri"])
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise RejectedImage(RejectCode.MISSING, "no longer there") from error
-    except PermissionError as error:
-        raise RejectedImage(RejectCode.FORBIDDEN, str(error)) from error
-    rgb = read_labelled_pixels(data, row["sha256"], output.record)
-    if rgb.shape[:2] != (row["height"], row["width"]):
-        raise RejectedImage(RejectCode.SIZE_MISMATCH, f"{rgb.shape[1]} x {rgb.shape[0]} pixels, labelled with others")
-    return rgb
-
-
-def drawn(instances: Sequence[dict[str, Any]], places: Mapping[int, int]) -> list[DrawnInstance]:
-    """Best first, each in its category's colour, the first few with their score."""
+def drawn(instances: Sequence[Instance], index_of: Mapping[int, int]) -> list[DrawnInstance]:
+    """Return what is drawn of each, best first, in its category's colour, the first few with their score."""
     return [
         DrawnInstance(
-            mask=Rle(size_hw=tuple(one["segmentation"]["size"]), counts=one["segmentation"]["counts"]),
-            label=f"{one['score']:.2f}" if index < MAX_SCORED else "",
-            color_rgb=color_of(places[one["category_id"]]),
+            mask=instance.rle,
+            label=f"{instance.score:.2f}" if n < MAX_SCORED else "",
+            color_rgb=color_of(index_of[instance.category_id]),
         )
-        for index, one in enumerate(instances)
+        for n, instance in enumerate(instances)
     ]
 
 
-def listed(instance: dict[str, Any], places: Mapping[int, int]) -> ListedInstance:
+def listed(instance: Instance, index_of: Mapping[int, int]) -> ListedInstance:
     return ListedInstance(
-        category=places[instance["category_id"]],
-        score=instance["score"],
-        area_px=instance["area"],
-        box_xywh=tuple(instance["bbox"]),
+        category=index_of[instance.category_id],
+        score=instance.score,
+        area_px=instance.area_px,
+        box_xywh=instance.bbox_xywh,
     )
 
 

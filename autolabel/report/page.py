@@ -43,7 +43,7 @@ def render(
     pace: float | None,
     evaluation: Evaluation | None,
 ) -> str:
-    """The HTML of a report. `pace` is in images a second, where the storage tells of it."""
+    """Return the HTML of a report. `pace` is in images a second, where the storage tells of it."""
     environment = Environment(
         loader=PackageLoader("autolabel.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -77,8 +77,8 @@ def render(
 
 
 def category_rows(output: JobOutput, statistics: Statistics) -> list[dict[str, Any]]:
-    """A row of the table for each category, in the ontology's order."""
-    rules = output.record.rules
+    """Return a row of the table for each category, in the ontology's order."""
+    rules = output.record.settings.rules
     return [
         {
             "id": category.id,
@@ -90,12 +90,12 @@ def category_rows(output: JobOutput, statistics: Statistics) -> list[dict[str, A
             "instances": int(statistics.instances[place]),
             "mean_score": statistics.score_sum[place] / n if (n := statistics.instances[place]) else None,
         }
-        for place, category in enumerate(output.record.ontology.categories)
+        for place, category in enumerate(output.record.settings.ontology.categories)
     ]
 
 
 def shares(statistics: Statistics) -> list[dict[str, Any]]:
-    """The parts of a bar of length 1000, one for each status."""
+    """Return the parts of a bar of length 1000, one for each status."""
     total = max(1, int(statistics.images.sum()))
     ends = statistics.images.cumsum() / total * 1000
     return [
@@ -105,12 +105,12 @@ def shares(statistics: Statistics) -> list[dict[str, Any]]:
 
 
 def looked_at(statistics: Statistics) -> int:
-    """Images that could be read."""
+    """Return images that could be read."""
     return int(statistics.images.sum() - statistics.images[STATUSES.index(Status.REJECTED)])
 
 
 def throughput(statistics: Statistics, works: Sequence[Work]) -> str:
-    """Images a second over all runs, which is what is recorded: their starts and ends, that of the model included."""
+    """Return images a second over all runs, from their starts to their ends, the start of the model included."""
     seconds, images = sum(work.seconds for work in works), int(statistics.images.sum())
     if seconds <= 0:
         return "not known: no time of a run is recorded"
@@ -119,7 +119,7 @@ def throughput(statistics: Statistics, works: Sequence[Work]) -> str:
 
 
 def rejected_rows(statistics: Statistics, cards: Sequence[Card]) -> list[dict[str, Any]]:
-    """Reasons by descending number, each with the rejected images of the gallery as examples."""
+    """Return reasons by descending number, each with the rejected images of the gallery as examples."""
     rejected = [card for card in cards if card.status == Status.REJECTED]
     rows = [
         {
@@ -134,7 +134,7 @@ def rejected_rows(statistics: Statistics, cards: Sequence[Card]) -> list[dict[st
 
 
 def page_data(statistics: Statistics, cards: Sequence[Card], categories: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the script draws charts and gallery from."""
+    """Return what the script draws charts and gallery from."""
     return {
         "categories": [{name: row[name] for name in ("name", "color", "threshold")} for row in categories],
         "edges": {"score": SCORE_EDGES.tolist(), "area": AREA_EDGES.tolist(), "count": COUNT_EDGES.tolist()},
@@ -149,7 +149,7 @@ def page_data(statistics: Statistics, cards: Sequence[Card], categories: Sequenc
 
 
 def inline_json(data: Any) -> str:
-    """JSON that can stand in a script element, whatever text is in it."""
+    """Return JSON that can stand in a script element, whatever text is in it."""
     text = orjson.dumps(data).decode()
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -157,7 +157,7 @@ def inline_json(data: Any) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """A Content-Security-Policy that lets this style, this script and the images beside the page in."""
+    """Return a Content-Security-Policy that lets this style, this script and the images beside the page in."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
     style_hash, script_hash = hashes
     return (
@@ -171,12 +171,12 @@ def text_of(name: str) -> str:
 
 
 def grouped(number: int) -> str:
-    """1,234,567 with thin spaces."""
+    """Return 1,234,567 with thin spaces."""
     return f"{number:,}".replace(",", "\u2009")
 
 
 def duration(seconds: float) -> str:
-    """`2 h 5 min`, `3 min 10 s`, `41 s`."""
+    """Return `2 h 5 min`, `3 min 10 s`, `41 s`."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     if hours:
@@ -185,5 +185,5 @@ def duration(seconds: float) -> str:
 
 
 def moment(iso: str) -> str:
-    """`2026-11-21 12:09 UTC`."""
+    """Return `2026-11-21 12:09 UTC`."""
     return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M UTC")

@@ -23,7 +23,7 @@ class Work:
 
 
 def works(storage: Storage, output_uri: str) -> list[Work]:
-    """Every run of an output, in order.
+    """Return every run of an output, in order.
 
     Raises:
         BadInput: a record is damaged.

@@ -29,13 +29,13 @@ class Strata:
 
 
 def extra(n_categories: int) -> tuple[int, int, int]:
-    """Numbers of the strata of the empty images, of the rejected ones, and of all."""
+    """Return numbers of the strata of the empty images, of the rejected ones, and of all."""
     return n_categories, n_categories + 1, n_categories + 2
 
 
 def strata_of(unit: UnitColumns, record: RunRecord) -> Strata:
-    """Every image of a unit in each of its strata."""
-    ids = [category.id for category in record.ontology.categories]
+    """Return every image of a unit in each of its strata."""
+    ids = [category.id for category in record.settings.ontology.categories]
     empty, rejected, every = extra(len(ids))
     pairs = np.stack([unit.instances.row, index_of(ids, unit.instances.category_id)], axis=1)
     row, place = np.unique(pairs, axis=0).T
@@ -67,7 +67,7 @@ class Sampler:
             self._merge()
 
     def choose(self, doubtful: Ints) -> list[int]:
-        """At most `n_images` ids: first of `doubtful`, the head of the review queue, then of the strata by turns."""
+        """Return at most `n_images` ids: first of `doubtful`, the head of the queue, then of the strata by turns."""
         self._merge()
         *strata, every = (self._kept.image_id[self._kept.stratum == s].tolist() for s in range(self._n_categories + 3))
         by_turns = (image for turn in zip_longest(*strata) for image in turn if image is not None)
@@ -85,7 +85,7 @@ class Sampler:
         self._pending.clear()
 
     def _least(self, strata: Strata) -> Strata:
-        """Of each stratum as many as its limit says, by ascending hash."""
+        """Return of each stratum as many as its limit says, by ascending hash."""
         order = np.lexsort((chance(strata.image_id), strata.stratum))
         stratum = strata.stratum[order]
         turn = np.arange(len(order)) - np.searchsorted(stratum, stratum)
@@ -94,7 +94,7 @@ class Sampler:
 
 
 def chance(image_id: Ints) -> npt.NDArray[np.uint64]:
-    """A number that looks random, the same for an id on every machine: SplitMix64 (Steele, Lea and Flood, 2014)."""
+    """Return a number that looks random, the same for an id everywhere: SplitMix64 (Steele, Lea and Flood, 2014)."""
     z = image_id.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

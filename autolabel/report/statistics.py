@@ -53,8 +53,8 @@ class Statistics:
 
 
 def statistics_of(unit: UnitColumns, record: RunRecord) -> Statistics:
-    """The counts of a unit."""
-    ids = [category.id for category in record.ontology.categories]
+    """Return the counts of a unit."""
+    ids = [category.id for category in record.settings.ontology.categories]
     labels, n = unit.instances, len(ids)
     place = index_of(ids, labels.category_id)
     per_image = np.bincount(labels.row * n + place, minlength=len(unit) * n).reshape(-1, n)
@@ -80,7 +80,7 @@ def statistics_of(unit: UnitColumns, record: RunRecord) -> Statistics:
 
 
 def histograms(group: Ints, values: Floats | Ints, edges: Floats | Ints, n_groups: int) -> Ints:
-    """(n_groups, bins) of values by group; what lies outside the edges counts in the first or the last bin."""
+    """Return (n_groups, bins) of values by group; what lies outside the edges counts in the first or the last bin."""
     n_bins = len(edges) - 1
     bins = (np.searchsorted(edges, values, side="right") - 1).clip(0, n_bins - 1)
     return np.bincount(group * n_bins + bins, minlength=n_groups * n_bins).reshape(n_groups, n_bins)

@@ -35,7 +35,7 @@ def survey_output(output: JobOutput, config: OutputConfig, units: Sequence[int],
     Raises:
         BadInput: a unit's file is damaged.
     """
-    n_categories = len(output.record.ontology.categories)
+    n_categories = len(output.record.settings.ontology.categories)
     statistics, sampler = Statistics.nothing(n_categories), Sampler(n_shown, n_categories)
     doubts: list[ReviewScores] = []
     for part in over_units(in_processes(survey_unit, units, output, config), len(units)):

@@ -56,13 +56,13 @@ class Pairs:
 
 
 def review_scores(unit: UnitColumns, record: RunRecord) -> ReviewScores:
-    """The images of a unit that were looked at, with their reasons.
+    """Return the images of a unit that were looked at, with their reasons.
 
     Raises:
         BadInput: an instance is of a category that is not the run's. ValueError: a mask does not decode.
     """
-    ids = [category.id for category in record.ontology.categories]
-    threshold_of = np.array([record.rules.threshold_of[id] for id in ids])
+    ids = [category.id for category in record.settings.ontology.categories]
+    threshold_of = np.array([record.settings.rules.threshold_of[id] for id in ids])
     labels, others = unit.instances, unit.candidates
     label_place, other_place = index_of(ids, labels.category_id), index_of(ids, others.category_id)
     across, twins = pairs_of_one_object(unit)
@@ -79,7 +79,7 @@ def review_scores(unit: UnitColumns, record: RunRecord) -> ReviewScores:
     for side in (across.first, across.second):
         found.note("categories_disagree", labels.row[side], label_place[side], disagreement)
 
-    said_otherwise = different_phrases(labels, others, twins)
+    said_otherwise = labels.prompt_id[twins.first] != others.prompt_id[twins.second]
     apart = reasons.synonyms_disagree(labels.score[twins.first], others.score[twins.second])
     found.note("synonyms_disagree", labels.row[twins.first], label_place[twins.first], apart * said_otherwise)
 
@@ -91,9 +91,9 @@ def review_scores(unit: UnitColumns, record: RunRecord) -> ReviewScores:
     found.note("at_border", labels.row, label_place, share[labels.row] * touching)
 
     presence, n_instances = np.zeros((len(unit), len(ids))), np.zeros((len(unit), len(ids)), np.int64)
-    asked = unit.asked.row, index_of(ids, unit.asked.category_id)
-    np.maximum.at(presence, asked, unit.asked.presence)
-    np.add.at(n_instances, asked, unit.asked.n_instances)
+    asked = unit.prompts.row, index_of(ids, unit.prompts.category_id)
+    np.maximum.at(presence, asked, unit.prompts.presence)
+    np.add.at(n_instances, asked, unit.prompts.n_instances)
     row, place = (cells.ravel() for cells in np.indices(presence.shape))
     missing = reasons.present_without_instance(presence, n_instances)
     found.note("present_without_instance", row, place, missing.ravel())
@@ -115,19 +115,19 @@ class Reasons:
         self._concerned = np.zeros((n_rows, n_categories), np.bool_)
 
     def note(self, reason: str, row: Ints, place: Ints, value: Floats) -> None:
-        """The greatest value of each row stays."""
+        """Keep the greatest value of each row, and the categories that it is about."""
         np.maximum.at(self.values[:, REASONS.index(reason)], row, value)
         self._concerned[row[value > 0], place[value > 0]] = True
 
     def categories(self) -> pa.ListArray:
-        """Of each row, the places of the categories that are in doubt."""
+        """Return, of each row, the places of the categories that are in doubt."""
         _, places = np.nonzero(self._concerned)
         ends = np.cumsum(self._concerned.sum(axis=1))
         return pa.ListArray.from_arrays(np.append(0, ends).astype(np.int32), places.astype(np.int32))
 
 
 def pairs_of_one_object(unit: UnitColumns) -> tuple[Pairs, Pairs]:
-    """Labels of two categories on one object, and labels with candidates of their own category on the same object."""
+    """Return labels of two categories on one object, and labels with candidates of their own category on it."""
     labels, others = unit.instances, unit.candidates
     label_rows, other_rows = labels.row_offsets(len(unit)), others.row_offsets(len(unit))
     across: list[tuple[int, int, float]] = []
@@ -145,7 +145,7 @@ def pairs_of_one_object(unit: UnitColumns) -> tuple[Pairs, Pairs]:
 def overlapping(
     labels: InstanceColumns, index: int, others: InstanceColumns, rivals: Ints
 ) -> Iterator[tuple[int, int, float]]:
-    """(index, rival, IoU) of the rivals that are of one object with a label."""
+    """Give (index, rival, IoU) of the rivals that are of one object with a label."""
     # Masks overlap at most where their boxes do: few need to be looked at.
     shared = shared_area(labels.box_xywh[index], others.box_xywh[rivals])
     larger = np.maximum(labels.area_px[index], others.area_px[rivals])
@@ -162,17 +162,11 @@ def pairs(found: Sequence[tuple[int, int, float]]) -> Pairs:
     return Pairs(first=first.astype(np.int64), second=second.astype(np.int64), iou=iou)
 
 
-def different_phrases(labels: InstanceColumns, others: InstanceColumns, twins: Pairs) -> Floats:
-    """(P,) 1 where the two masks of a pair were found by different prompts."""
-    first, second = labels.phrase.take(twins.first).to_pylist(), others.phrase.take(twins.second).to_pylist()
-    return np.array([a != b for a, b in zip(first, second, strict=True)], np.float64)
-
-
 class ReviewQueue:
     """Ranks all images of an output: some two hundred bytes of each are held, at most 400."""
 
     def __init__(self, units: Sequence[ReviewScores]) -> None:
-        """`units` in the order of the plan."""
+        """Rank the images; `units` are in the order of the plan."""
         empty = np.zeros((0, len(REASONS)), np.float32)
         self.image_id: Ints = np.concatenate([np.zeros(0, np.int64), *(unit.image_id for unit in units)])
         self.reasons: Floats = np.concatenate([empty, *(unit.reasons for unit in units)])
@@ -185,7 +179,7 @@ class ReviewQueue:
         return len(self.image_id)
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
-        """The queue in its order, by SCHEMA; `names` are those of the ontology's categories, in its order."""
+        """Give the queue in its order, by SCHEMA; `names` are those of the ontology's categories, in its order."""
         known = pa.array(names, pa.string())
         for start in range(0, len(self), ROWS_PER_GROUP):
             order = self.order[start : start + ROWS_PER_GROUP]

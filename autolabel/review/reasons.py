@@ -36,7 +36,7 @@ WEIGHTS = {
 
 
 def priority(reasons: Floats) -> Floats:
-    """(R,) in [0, 1] of reasons (R, 6) in the order of WEIGHTS: 1 - product of (1 - weight * reason).
+    """Return (R,) in [0, 1] of reasons (R, 6) in the order of WEIGHTS: 1 - product of (1 - weight * reason).
 
     So it grows with each reason, as the probability of a mistake would if reasons were independent signs of one.
     """
@@ -45,24 +45,24 @@ def priority(reasons: Floats) -> Floats:
 
 
 def near_threshold(score: Floats, threshold: Floats) -> Floats:
-    """1 for a score at its threshold, falling to 0 at MARGIN from it, on both sides."""
+    """Return 1 for a score at its threshold, falling to 0 at MARGIN from it, on both sides."""
     near: Floats = np.clip(1 - np.abs(score - threshold) / MARGIN, 0, 1)
     return near
 
 
 def categories_disagree(iou: Floats) -> Floats:
-    """The IoU of two masks of different categories, or 0 where they are not of one object."""
+    """Return the IoU of two masks of different categories, or 0 where they are not of one object."""
     return np.where(iou > SAME_OBJECT_IOU, iou, 0)
 
 
 def synonyms_disagree(score: Floats, other_score: Floats) -> Floats:
-    """How far apart the scores are that two phrases give to one object."""
+    """Return how far apart the scores are that two phrases give to one object."""
     apart: Floats = np.abs(score - other_score)
     return apart
 
 
 def fragmented(counts: Sequence[str], size_hw: Ints) -> Floats:
-    """(N,) the share of each mask's pixels outside the largest of its 8-connected parts.
+    """Return (N,) the share of each mask's pixels outside the largest of its 8-connected parts.
 
     Raises:
         ValueError: a mask does not decode, or is empty.
@@ -71,13 +71,13 @@ def fragmented(counts: Sequence[str], size_hw: Ints) -> Floats:
 
 
 def at_border(box_xywh: Floats, size_hw: Ints) -> npt.NDArray[np.bool_]:
-    """(N,) whether boxes (N, 4) of whole pixels touch the border of their images (N, 2)."""
+    """Return (N,) whether boxes (N, 4) of whole pixels touch the border of their images (N, 2)."""
     low, high = box_xywh[:, :2], box_xywh[:, :2] + box_xywh[:, 2:]
     beyond: npt.NDArray[np.bool_] = np.concatenate([low <= 0, high >= size_hw[:, ::-1]], axis=1)
     return np.asarray(beyond.any(axis=1))
 
 
 def present_without_instance(presence: Floats, n_instances: Ints) -> Floats:
-    """How far the presence of a category is above SURE_PRESENCE, as a share of what it can be, if no label is left."""
+    """Return how far the presence of a category without labels is above SURE_PRESENCE, as a share of the most."""
     sure = np.clip((presence - SURE_PRESENCE) / (1 - SURE_PRESENCE), 0, 1)
     return np.where(n_instances == 0, sure, 0)

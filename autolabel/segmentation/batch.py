@@ -16,7 +16,7 @@ BLANK = Pair(image=0, text="nothing", threshold=1.0)  # of which no mask is made
 def segment_batch(
     engine: Engine, pixels: torch.Tensor, pairs: Sequence[Sequence[Pair]]
 ) -> list[list[PairResult] | None]:
-    """Results of each image's pairs; None for an image that does not fit on the device alone, where a blank one does.
+    """Return the results of each image's pairs; None for one that does not fit on the device, where a blank one does.
 
     Args:
         engine: tries ever fewer images and pairs at a time before it gives up.
@@ -45,7 +45,7 @@ def segment_batch(
 
 
 def pair(index: int, concept: Concept, threshold: float) -> Pair:
-    """A concept as the engine takes it."""
+    """Return a concept as the engine takes it."""
     return Pair(
         image=index,
         text=concept.phrase,

@@ -14,7 +14,7 @@ CPU_MEMORY_MB = 200
 
 
 def load_engine(config: ModelConfig, *, memory_mb: int | None, sha256: str | None) -> Engine:
-    """The model of the settings on this process's device.
+    """Return the model of the settings on this process's device.
 
     Args:
         memory_mb: that it may use beside its weights; None: most of what a GPU has free, CPU_MEMORY_MB on a CPU.

@@ -14,6 +14,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from autolabel.output.settings import label_settings
+
 COUNT, SEED = 200, 11
 PROMPTS = "[red circle, striped star, blue shape, triangle, heart, elephant]"
 
@@ -93,11 +95,11 @@ def measure_speed(folder: Path) -> None:
     assert listing is not None
     storage = open_storage(str(output), {})
     seal(storage, str(output), encode(listing, boxes, config.output.unit_size))
-    job = LabelJob(
-        config=config,
+    job = LabelJob.of(
+        config,
         output_uri=str(output),
         record=run_record.new_record(
-            run_record.label_settings(
+            label_settings(
                 config, ontology, input_uri=config.input.uri, weights="those of the demo", exemplars_sha256=None
             )
         ),

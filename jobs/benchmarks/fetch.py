@@ -15,14 +15,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
+
+from autolabel.inputs import fetch_image
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
 
@@ -85,13 +86,22 @@ class SleepingActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         began, busy_s = time.monotonic(), 0.0
-        images, storage = self.work.of_unit(batch["unit"][0].as_py()), self.work.storage()
+        images = self.work.of_unit(batch["unit"][0].as_py())
+        fetch: Callable[[PlannedImage], bytes] = partial(
+            fetch_image, storage_options=self.work.config.input.storage_options
+        )
         if "bytes" in batch.column_names:
             fetched = dict(zip([image.uri for image in images], batch["bytes"][0].as_py(), strict=True))
-            storage = cast(Storage, SimpleNamespace(read=lambda uri, etag: fetched[uri]))
+            fetch = lambda image: fetched[image.uri]  # noqa: E731 - one of two ways
         loaded = prefetch(
             images,
-            partial(load_image, storage=storage, decoders=self.decoders, config=self.work.config, side_px=SIDE_PX),
+            partial(
+                load_image,
+                fetch=fetch,
+                settings=self.work.config.image,
+                decoders=self.decoders,
+                side_px=SIDE_PX,
+            ),
             pool=self.pool,
             cost_bytes=lambda image: (image.size_bytes or 0) + 3 * SIDE_PX**2,
             budget_bytes=self.work.config.batch.prefetch_mb * 1_000_000,

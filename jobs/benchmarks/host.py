@@ -96,6 +96,7 @@ def thrice(rles: list[Rle]) -> list[Instance]:
             found.append(
                 Instance(
                     category_id=1,
+                    prompt_id=0,
                     phrase=phrase,
                     score=float(rng.uniform(0.5, 1)),
                     presence=1.0,
@@ -109,7 +110,9 @@ def thrice(rles: list[Rle]) -> list[Instance]:
 
 def unit_rows(rles: list[Rle]) -> list[ImageLabels]:
     instances = tuple(thrice(rles)[::3])
-    prompt = PromptResult(category_id=1, phrase="car", presence=0.9, best_score=0.9, n_instances=len(instances))
+    prompt = PromptResult(
+        prompt_id=0, category_id=1, phrase="car", presence=0.9, best_score=0.9, n_instances=len(instances)
+    )
     return [
         ImageLabels(
             image_id=number,

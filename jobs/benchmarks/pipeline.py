@@ -23,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from autolabel.output.settings import label_settings
+
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
@@ -126,13 +128,11 @@ def process(photos: Path, output: Path) -> dict[str, Any]:
     assert listing is not None
     storage = open_storage(str(output), {})
     seal(storage, str(output), encode(listing, boxes, UNIT_SIZE))
-    work = LabelJob(
-        config=config,
+    work = LabelJob.of(
+        config,
         output_uri=str(output),
         record=run_record.new_record(
-            run_record.label_settings(
-                config, ontology, input_uri=config.input.uri, weights="none", exemplars_sha256=None
-            )
+            label_settings(config, ontology, input_uri=config.input.uri, weights="none", exemplars_sha256=None)
         ),
         checkpoint_sha256=None,
     )

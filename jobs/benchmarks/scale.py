@@ -36,6 +36,7 @@ from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import LABELS_FOLDER, done_units, file_metadata, read_unit, unit_uri, write_unit
 from autolabel.output import run_record
 from autolabel.output.job_output import open_output
+from autolabel.output.settings import label_settings
 from autolabel.output.status import status
 from autolabel.output.verify import verify
 from autolabel.storage import Listed, open_storage
@@ -100,7 +101,7 @@ def write_plan(folder: Path, n_images: int) -> str:
     uri = str(folder)
     storage = open_storage(uri, {})
     config = compose_config("label", [f"input.uri={ROOT}", f"output.uri='{uri}'", f"output.unit_size={UNIT_SIZE}"])
-    settings = run_record.label_settings(config, ONTOLOGY, input_uri=ROOT, weights="none", exemplars_sha256=None)
+    settings = label_settings(config, ONTOLOGY, input_uri=ROOT, weights="none", exemplars_sha256=None)
     run_record.create_or_match(storage, uri, settings)
     listing: Listing = list_files(ROOT, Endless(n_images), ["jpg"])
     plan.seal(storage, uri, plan.encode(listing, {}, UNIT_SIZE))
@@ -113,7 +114,7 @@ def write_units(folder: Path, units: range) -> None:
     storage, uri = output.storage, output.uri
     metadata = file_metadata(output.record.fingerprint, ONTOLOGY)
     rng = np.random.default_rng(0)
-    rows = [row(rng, N_FOUND, output.record.rules) for _ in range(UNIT_SIZE)]
+    rows = [row(rng, N_FOUND, output.record.settings.rules) for _ in range(UNIT_SIZE)]
     write_unit(storage, f"{uri}/model", 0, rows, metadata)
     model = read_unit(storage, f"{uri}/model", 0)
     (folder / LABELS_FOLDER).mkdir(exist_ok=True)

@@ -11,18 +11,21 @@ import numpy as np
 from autolabel import plan
 from autolabel.config.compose import compose_config
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.types import ImageLabels, Instance, PromptResult
 from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
+from autolabel.output.settings import label_settings
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.selection import Rules, split_by_rules
-from autolabel.storage import Listed, open_storage
+from autolabel.storage import open_storage
 
 SIZE_HW = 960, 1280
 UNIT_SIZE = 256
 DIFFERENT_UNITS = 8  # the others repeat their rows, under ids and names of their own
 ONTOLOGY = Ontology(categories=tuple(Category(id=n, name=f"kind {n}", phrases=(f"kind {n}",)) for n in range(1, 11)))
+PROMPTS = ONTOLOGY.prompts(exemplars_alone=False)
 
 
 def write_output(
@@ -36,14 +39,14 @@ def write_output(
     root, uri = str(folder / "images"), str(folder / "labels")
     names = names if names is not None else (f"{index // 1000:06d}/{index:09d}.jpg" for index in range(n_images))
     config = compose_config("label", [f"input.uri='{root}'", f"output.uri='{uri}'", f"output.unit_size={UNIT_SIZE}"])
-    settings = run_record.label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
+    settings = label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
     storage = open_storage(uri, {})
     record = run_record.create_or_match(storage, uri, settings)
-    images = [Listed(f"{root}/{name}", 500_000, "e") for name in islice(names, n_images)]
+    images = [ImageLocation(f"{root}/{name}", 500_000, "e") for name in islice(names, n_images)]
     plan.seal(storage, uri, plan.encode(Listing(root=root, images=images), {}, UNIT_SIZE))
     metadata = file_metadata(record.fingerprint, ONTOLOGY)
     rng = np.random.default_rng(0)
-    units = [[row(rng, n_found, record.rules) for _ in range(UNIT_SIZE)] for _ in range(DIFFERENT_UNITS)]
+    units = [[row(rng, n_found, record.settings.rules) for _ in range(UNIT_SIZE)] for _ in range(DIFFERENT_UNITS)]
     n_instances = n_candidates = 0
     for unit, start in enumerate(range(0, n_images, UNIT_SIZE)):
         rows = [
@@ -62,13 +65,14 @@ def row(rng: np.random.Generator, n_found: int, rules: Rules) -> ImageLabels:
     kept, others = split_by_rules([ellipse(rng) for _ in range(n_found)], rules)
     prompts = tuple(
         PromptResult(
-            category_id=category.id,
-            phrase=category.name,
+            prompt_id=prompt.id,
+            category_id=prompt.category_id,
+            phrase=prompt.phrase,
             presence=0.9,
             best_score=0.9,
-            n_instances=sum(instance.category_id == category.id for instance in kept),
+            n_instances=sum(instance.prompt_id == prompt.id for instance in kept),
         )
-        for category in ONTOLOGY.categories
+        for prompt in PROMPTS
     )
     return ImageLabels(
         image_id=0,
@@ -90,10 +94,11 @@ def ellipse(rng: np.random.Generator) -> Instance:
     axes = int(rng.integers(8, 120)), int(rng.integers(8, 120))
     cv2.ellipse(canvas, center, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
     mask = encode(canvas.astype(bool))
-    category = ONTOLOGY.categories[int(rng.integers(len(ONTOLOGY.categories)))]
+    prompt = PROMPTS[int(rng.integers(len(PROMPTS)))]
     return Instance(
-        category_id=category.id,
-        phrase=category.name,
+        category_id=prompt.category_id,
+        prompt_id=prompt.id,
+        phrase=prompt.phrase,
         score=float(np.float32(rng.uniform(0.2, 1.0))),
         presence=0.9,
         rle=mask,

@@ -9,9 +9,9 @@ from urllib.request import Request, urlopen
 import pytest
 import ray
 
-from tests.pipeline.test_unit import planned_job
 from tests.support.free_model import FreeModel
 from tests.support.jobs import statuses
+from tests.support.planned import planned_job
 from tests.support.scenes import write_scenes
 
 DASHBOARD = Path(__file__).parents[2] / "k8s" / "grafana.json"
@@ -34,13 +34,14 @@ def value_of(metrics: str, name: str, **tags: str) -> float:
 
 @pytest.mark.usefixtures("cluster")
 def test_a_job_is_counted(tmp_path: Path) -> None:
+    from autolabel.config import ClusterConfig
     from autolabel.pipeline import actors
     from autolabel.pipeline.heartbeat import Heartbeat
 
     write_scenes(tmp_path / "in", count=9, seed=2)
-    job, _ = planned_job(tmp_path, "output.unit_size=5", "cluster.cpus_per_actor=1")
+    job, _ = planned_job(tmp_path, "output.unit_size=5")
     before = exported()
-    list(actors.label_units(job, [0, 1], Heartbeat(), load=FreeModel()))
+    list(actors.label_units(job, [0, 1], Heartbeat(), ClusterConfig(cpus_per_actor=1), load=FreeModel()))
     counts = statuses(tmp_path / "out")
     expected = {status: counts[status] + value_of(before, "autolabel_images_total", status=status) for status in counts}
     assert counts["labelled"]

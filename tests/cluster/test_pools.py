@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from tests.drills.faults import Command, HeldEngine, Place
+from tests.support.faults import Command, HeldEngine, Place
 from tests.support.free_model import BRIGHT, FreeModel
 from tests.support.jobs import run_verify
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.drills.ledger import Ledger
+from tests.support.ledger import Ledger
 
 LEDGER = pytest.StashKey[Ledger]()
 

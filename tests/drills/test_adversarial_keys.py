@@ -24,48 +24,13 @@ from autolabel.output.verify import verify
 from autolabel.pipeline.job import label
 from autolabel.storage import Storage, open_storage
 from autolabel.storage.uris import join, resolve_uri
-from tests.conftest import S3
-from tests.drills.ledger import LONG, Ledger
+from tests.support.adversarial_names import NO_KEYS, NO_PATHS, ON_DISK
 from tests.support.bad_images import encoded
 from tests.support.free_model import FreeModel
+from tests.support.jobs import rows_of
+from tests.support.ledger import LONG, Ledger
+from tests.support.s3 import S3
 
-ON_DISK = [
-    *("a b.jpg", " ends with blanks .jpg", "a+b.jpg", "a%2Fb.jpg", "a%252Fb.jpg", "a%20b.jpg", "a/b.jpg"),
-    *(
-        "\u00e9.jpg",
-        "e\u0301.jpg",
-        "\u732b\U0001f431.jpg",
-        "\u202egpj.exe.jpg",
-        "\u200b.jpg",
-        "\u2028.jpg",
-        "\ufeff.jpg",
-    ),
-    *("tab\t.jpg", "return\r.jpg", "\x01\x07\x1b[31m.jpg", "\x7f.jpg"),
-    *("case.jpg", "CASE.jpg", "Case.JPG", "left/twin.jpg", "right/twin.jpg", "..jpg", "...jpg", ".hidden.jpg"),
-    *("<b>&amp;'\".jpg", "<script>alert(1)<\\script>.jpg", '"quoted".jpg', "comma,semi;colon.jpg", "=1+1.jpg"),
-    *("#hash?query=1&x.jpg", "[x]*{a,b}!.jpg", "back\\slash.jpg", "~/home.jpg", "$HOME ${x} `x`.jpg", "-rf.jpg"),
-    *("s3:/other/x.jpg", "C:\\x.jpg", "user:password@host.jpg", "null.jpg", "uri.jpg", "{}.jpg", "%s%n.jpg"),
-    *("/".join(["long" * 60] * 3) + ".jpg", "n" * 251 + ".jpg"),
-]
-NO_KEYS = ["new\nline.jpg"]  # that the S3 server of the tests takes
-NO_PATHS = [
-    *(
-        "../up.jpg",
-        "x/../y.jpg",
-        "./dot.jpg",
-        "x/./y.jpg",
-        "../../../etc/passwd.jpg",
-        "a//b.jpg",
-        "/first.jpg",
-        "//two.jpg",
-    ),
-    *(
-        "s3://other/x.jpg",
-        "file:///etc/passwd.jpg",
-        "http://user:password@host/x.jpg",
-        "n" * (1024 - len("in/.jpg")) + ".jpg",
-    ),
-]
 NOT_LISTED = ["a folder.jpg/", "/"]  # S3's markers of empty folders; a manifest may still name such an object
 
 
@@ -179,7 +144,7 @@ def test_names_come_through_the_job_and_back(kind: str, place: Place, ledger: Le
 
     # Parquet
     output = open_output(output_config)
-    rows = list(output.rows(["image_id", "uri", "width", "status"]))
+    rows = list(rows_of(Path(output.uri)))
     assert [row["image_id"] for row in rows] == list(range(1, len(expected) + 1))
     assert [row["uri"] for row in rows] == expected
     assert {row["uri"]: row["width"] for row in rows} == {uri: place.manifest[uri] for uri in expected}
@@ -226,7 +191,7 @@ def test_names_that_no_storage_can_hold_are_missing_images(s3: S3, tmp_path: Pat
     options = [f"input.storage_options.{name}={value}" for name, value in s3.options.items()]
     label(compose_config("label", [*where, *options]), load=FreeModel())
     output = OutputConfig(uri=f"{tmp_path}/labels")
-    codes = [row["reject_code"] for row in open_output(output).rows(["reject_code"])]
+    codes = [row["reject_code"] for row in rows_of(Path(output.uri))]
     assert codes == ["missing"] * 4 + [None]
     verdict = verify(VerifyConfig(output=output))
     ledger.add("a bad image costs itself alone", "impossible names", verdict, n_fired=4)

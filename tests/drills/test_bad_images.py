@@ -11,10 +11,10 @@ from autolabel.errors import RejectCode
 from autolabel.pipeline.job import label
 from autolabel.plan import Plan
 from autolabel.storage import open_storage
-from tests.drills.ledger import LONG, Ledger
 from tests.support.bad_images import bad_images, encoded, picture
 from tests.support.free_model import BRIGHT, DARK, FreeModel
 from tests.support.jobs import rows_of, run_verify
+from tests.support.ledger import LONG, Ledger
 
 N_IMAGES = 10_000 if LONG else 400
 UNIT_SIZE = 256 if LONG else 64

@@ -18,10 +18,10 @@ import pytest
 from autolabel.cli import commands
 from autolabel.config.compose import compose_config
 from autolabel.pipeline import cluster, job
-from tests.drills.faults import reading
-from tests.drills.ledger import LONG, Ledger
+from tests.support.faults import reading
 from tests.support.free_model import BRIGHT, DARK, FreeModel, Strike
 from tests.support.jobs import rows_of, run_verify
+from tests.support.ledger import LONG, Ledger
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

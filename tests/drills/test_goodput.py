@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.drills.faults import Command, HeldEngine, Place, strike
-from tests.drills.ledger import LONG, Ledger
+from tests.support.faults import Command, HeldEngine, Place, strike
 from tests.support.free_model import FreeModel
 from tests.support.jobs import run_verify
+from tests.support.ledger import LONG, Ledger
 from tests.support.scenes import write_scenes
 
 SECONDS_PER_BATCH = 0.2  # of four images

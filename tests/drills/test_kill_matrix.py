@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from autolabel.pipeline.cluster import UNITS_IN_HAND
-from tests.drills.faults import Command, HeldEngine, Place, reading, strike
-from tests.drills.ledger import LONG, Ledger
+from tests.support.faults import Command, HeldEngine, Place, reading, strike
 from tests.support.jobs import assert_same_labels, rows_of, run_verify
+from tests.support.ledger import LONG, Ledger
 from tests.support.scenes import write_scenes
 
 KILL, TERM = signal.SIGKILL, signal.SIGTERM

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, BinaryIO, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,9 +29,11 @@ from autolabel import plan, storage
 from autolabel.config import LabelConfig, OutputConfig, VerifyConfig
 from autolabel.errors import Refused, RejectCode
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.types import ImageLabels, PromptResult
 from autolabel.labels.units import done_units, file_metadata, write_unit
 from autolabel.output import lease, run_record
+from autolabel.output.settings import LabelSettings, label_settings
 from autolabel.output.verify import verify
 from autolabel.plan import Plan
 from autolabel.prompts.ontology import Category, Ontology
@@ -41,7 +43,7 @@ Result = TypeVar("Result")
 
 URI = "model://out"
 ONTOLOGY = Ontology(categories=(Category(id=1, name="car", phrases=("car",)),))
-SETTINGS = run_record.label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
+SETTINGS = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
 FIRED: Counter[str] = Counter()  # over all runs: that the test tests something
 
 
@@ -103,7 +105,7 @@ class Memory(Storage):
 class Driver:
     """The steps of `job.label`, one at a time."""
 
-    def __init__(self, store: Memory, wanted: dict[str, Any], listing: Listing, unit_size: int) -> None:
+    def __init__(self, store: Memory, wanted: LabelSettings, listing: Listing, unit_size: int) -> None:
         self.store, self.wanted, self.listing, self.unit_size = store, wanted, listing, unit_size
         self.run: lease.Run | None = None
         self.paused = False
@@ -145,7 +147,7 @@ class Driver:
 def row(image_id: int, uri: str) -> ImageLabels:
     if image_id % 3 == 0:
         return ImageLabels(image_id=image_id, uri=uri, reject_code=RejectCode.EMPTY_FILE, reject_detail="0 bytes")
-    prompt = PromptResult(category_id=1, phrase="car", presence=0.1, best_score=0.1, n_instances=0)
+    prompt = PromptResult(prompt_id=0, category_id=1, phrase="car", presence=0.1, best_score=0.1)
     return ImageLabels(image_id=image_id, uri=uri, size_hw=(4, 4), orientation=1, sha256="0" * 64, prompts=(prompt,))
 
 
@@ -157,7 +159,7 @@ class Job(RuleBasedStateMachine):
         self.store, self.clock_s = Memory(), 0.0
         self.drivers: list[Driver] = []
         self.once: dict[str, bytes] = {}
-        self.listing = Listing(root="in", images=[Listed(f"in/{n}.jpg", 10, "e") for n in range(n_images)])
+        self.listing = Listing(root="in", images=[ImageLocation(f"in/{n}.jpg", 10, "e") for n in range(n_images)])
         self.n_images, self.unit_size = n_images, unit_size
         vars(lease)["time"] = SimpleNamespace(monotonic=lambda: self.clock_s, sleep=self.pass_time)
         storage.SCHEMES["model"] = lambda *_: self.store  # type: ignore[assignment]
@@ -167,14 +169,14 @@ class Job(RuleBasedStateMachine):
         for driver in self.drivers:
             driver.renew()
 
-    def wanted(self, threshold: float) -> dict[str, Any]:
-        return {**SETTINGS, "threshold": threshold}
+    def wanted(self, threshold: float) -> LabelSettings:
+        return replace(SETTINGS, threshold=threshold)
 
     @precondition(lambda self: len(self.drivers) < 3)
     @rule(unit_size_now=st.integers(1, 3), more=st.booleans())
     def start(self, unit_size_now: int, more: bool) -> None:
         """Another driver, perhaps with another unit size, or when the input has grown."""
-        grown = [Listed("in/new.jpg", 1, "e")] if more else []
+        grown = [ImageLocation("in/new.jpg", 1, "e")] if more else []
         listing = Listing(root="in", images=[*self.listing.images, *grown]) if self.sealed() else self.listing
         self.drivers.append(Driver(self.store, self.wanted(0.5), listing, unit_size_now))
 

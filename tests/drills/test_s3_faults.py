@@ -12,10 +12,10 @@ import pytest
 from autolabel.errors import StorageError
 from autolabel.labels.units import done_units, read_unit
 from autolabel.storage import open_storage
-from tests.conftest import S3
-from tests.drills.ledger import LONG, Ledger
 from tests.support.faulty_s3 import Fault, FaultyS3
 from tests.support.jobs import assert_same_labels, run_label, run_verify
+from tests.support.ledger import LONG, Ledger
+from tests.support.s3 import S3
 from tests.support.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")

@@ -27,6 +27,7 @@ def found_on_an_image(seed: int) -> list[Instance]:
     return [
         Instance(
             category_id=int(rng.integers(1, 3)),
+            prompt_id=0,
             phrase=None,
             score=float(rng.uniform(FLOOR, 1)),
             presence=1.0,

@@ -23,9 +23,10 @@ from autolabel.output.job_output import JobOutput
 from autolabel.pipeline.refine import refine
 from autolabel.prompts.categories import parse_prompt_file, read_categories
 from autolabel.storage import open_storage
-from tests.conftest import S3
 from tests.support.cases import HALF_OF_A, A, B, C, Document, annotation, ground_truth, image, result
+from tests.support.jobs import rows_of
 from tests.support.outputs import SHAPES, labelled_scenes
+from tests.support.s3 import S3
 
 COUNT, SEED = 10, 3
 
@@ -140,11 +141,11 @@ def test_labels_are_measured_as_they_are_and_curves_reach_down_to_the_candidates
     output: JobOutput, tmp_path: Path
 ) -> None:
     text, figures = of_output(tmp_path, output, drawn_truth())
-    rows = [row for row in output.rows(["instances", "status"]) if row["status"] != "rejected"]
+    rows = [row for row in rows_of(Path(output.uri)) if row["status"] != "rejected"]
     for one in figures["categories"]:
         own = [i for row in rows for i in row["instances"] if i["category_id"] == one["id"]]
         assert one["in_force"]["TP"] + one["in_force"]["FP"] == len(own)
-        assert one["in_force"]["threshold"] == output.record.rules.threshold_of[one["id"]]
+        assert one["in_force"]["threshold"] == output.record.settings.rules.threshold_of[one["id"]]
     round_, angular, unicorn = figures["categories"]
     assert round_["curve"]["recall"][-1] > round_["in_force"]["recall"] > 0.3
     assert round_["best_F1"]["F1"] > round_["in_force"]["F1"]
@@ -202,10 +203,10 @@ def test_the_prompts_file_is_the_ontology_with_the_best_thresholds(output: JobOu
     back = read_categories(entries, place="prompts.yaml", count_tokens=lambda all: [1] * len(all), max_tokens=32)
     best_of = {one["id"]: (one["best_F1"] or one["in_force"])["threshold"] for one in figures["categories"]}
     assert yaml.safe_load(text)["categories"] == [
-        entry(category, best_of[category.id]) for category in output.record.ontology.categories
+        entry(category, best_of[category.id]) for category in output.record.settings.ontology.categories
     ]
     assert [category.threshold for category in back.categories] == list(best_of.values())
-    assert best_of[1] != output.record.rules.threshold_of[1]
+    assert best_of[1] != output.record.settings.rules.threshold_of[1]
 
 
 def test_labels_refined_by_that_file_are_as_good_as_it_says(output: JobOutput, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from autolabel.evaluation.detections import Detections
 from autolabel.evaluation.ground_truth import GroundTruth, read_ground_truth
 from autolabel.evaluation.matching import match_categories, match_images
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.output.job_output import JobOutput
 from autolabel.plan import Plan, encode, seal
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.storage import Listed, open_storage
+from autolabel.storage import open_storage
 from tests.support.cases import A, B, annotation, ground_truth, image
 
 IMAGES = ["/data/a/1.jpg", "/data/b/1.jpg", "/data/a/2.jpg", "/data/3.jpg", "s3://bucket/4.jpg"]
@@ -40,7 +41,7 @@ def named(*names: str) -> GroundTruth:
 def output(tmp_path: Path) -> JobOutput:
     """Of which only the plan is there."""
     storage, uri = open_storage(str(tmp_path), {}), str(tmp_path)
-    seal(storage, uri, encode(Listing(root="/data", images=[Listed(one) for one in IMAGES]), {}, 2))
+    seal(storage, uri, encode(Listing(root="/data", images=[ImageLocation(one) for one in IMAGES]), {}, 2))
     return JobOutput(storage=storage, uri=uri, record=None, plan=Plan(storage, uri))  # type: ignore[arg-type]
 
 

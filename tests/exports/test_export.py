@@ -14,17 +14,16 @@ from autolabel.config import ExportConfig
 from autolabel.config.compose import describe_keys
 from autolabel.errors import BadInput
 from autolabel.exports import FORMATS
-from autolabel.labels.schema import SCHEMA, labels_from_row
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import file_metadata, unit_uri, write_unit
 from autolabel.masks.rle import Rle, encode
 from autolabel.output.job_output import JobOutput
 from autolabel.parallel import in_threads
 from autolabel.storage import open_storage
-from tests.conftest import S3
-from tests.drills.test_adversarial_keys import NO_KEYS, NO_PATHS, ON_DISK
-from tests.support.jobs import run_export
+from tests.support.adversarial_names import NO_KEYS, NO_PATHS, ON_DISK
+from tests.support.jobs import images_of, run_export
 from tests.support.made import SIZE_HW, Made, box_mask, make_output
+from tests.support.s3 import S3
 
 BEFORE = {"train": 0.1, "val": 0.2, "test": 0.7}
 
@@ -143,9 +142,9 @@ def damaged(row: ImageLabels, kind: str) -> ImageLabels:
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_labels_are_told_and_never_a_traceback(name: str, kind: str, tmp_path: Path) -> None:
     output = make_output(str(tmp_path), {"/photos/a.jpg": [Made(1, box_mask(1, 2, 9, 9))]})
-    spoilt = [damaged(labels_from_row(row), kind) for row in output.rows(SCHEMA.names)]
+    spoilt = [damaged(image, kind) for image in images_of(output)]
     Path(unit_uri(output.uri, 0)).unlink()
-    metadata = file_metadata(output.record.fingerprint, output.record.ontology)
+    metadata = file_metadata(output.record.fingerprint, output.record.settings.ontology)
     write_unit(output.storage, output.uri, 0, spoilt, metadata)
     passed_on = {"coco", "huggingface", "instances", *(["coco-polygons"] if kind != "torn counts" else [])}
     if name in passed_on and kind in ("torn counts", "another size", "no pixels"):  # masks as they are

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from autolabel.exports.file_names import Stems
-from tests.drills.test_adversarial_keys import NO_KEYS, NO_PATHS, ON_DISK
+from tests.support.adversarial_names import NO_KEYS, NO_PATHS, ON_DISK
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,14 @@ from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.exports import export
 from autolabel.inputs.listing import Listing, list_images
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.units import file_metadata, read_summary, write_unit
 from autolabel.output import run_record
+from autolabel.output.settings import fingerprint_of, label_settings
 from autolabel.output.verify import verify
-from autolabel.storage import Listed, open_storage
-from tests.labels.test_units import ONTOLOGY, instance, looked_at, unreadable
+from autolabel.storage import open_storage
 from tests.support.fuzzing import ANYTHING, TEXT, explained, fuzz, little_memory, spoilt
+from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +39,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = run_record.create_or_match(
         storage,
         uri,
-        run_record.label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None),
+        label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None),
     )
-    images = [Listed(f"s3://bucket/{n}.jpg", 10, "e") for n in range(1, 6)]
+    images = [ImageLocation(f"s3://bucket/{n}.jpg", 10, "e") for n in range(1, 6)]
     plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, 2))
     units = [[looked_at(1, instance("car")), unreadable(2)], [looked_at(3), looked_at(4)], [looked_at(5)]]
     for unit, rows in enumerate(units):
@@ -92,7 +94,7 @@ def test_a_run_json_with_any_values_is_read_or_explained(output: Path, tmp_path:
         record = {**whole, "settings": {**whole["settings"], **changed}, **fields}
         if signed:  # a stranger can compute a fingerprint too
             try:
-                record["fingerprint"] = run_record.fingerprint(record["settings"])
+                record["fingerprint"] = fingerprint_of(record["settings"])
             except TypeError:  # of what is no JSON
                 return
         (copy / "run.json").write_text(json.dumps(record))

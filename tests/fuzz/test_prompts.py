@@ -13,12 +13,12 @@ from autolabel import plan
 from autolabel.config import ExemplarsConfig
 from autolabel.errors import BadInput
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.prompts import exemplars
 from autolabel.prompts.categories import parse_prompt_file, read_categories
 from autolabel.prompts.concepts import ImageExemplars
-from autolabel.storage import Listed
-from tests.labels.test_units import ONTOLOGY
 from tests.support.fuzzing import ANYTHING, TEXT, WORDS, explained, fuzz, little_memory, mostly, record_of
+from tests.support.rows import ONTOLOGY
 
 CATEGORIES = record_of(
     name=WORDS,
@@ -124,7 +124,7 @@ EXEMPLAR_SETTINGS = st.builds(
 
 def plan_of(found: dict[str, ImageExemplars]) -> bytes:
     """What exemplars come to; it must take whatever was read."""
-    images = [Listed(uri) for uri in found]
+    images = [ImageLocation(uri) for uri in found]
     return plan.encode(Listing(root="r", images=images), found, 2)
 
 

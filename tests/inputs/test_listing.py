@@ -16,7 +16,7 @@ from autolabel.config import InputConfig
 from autolabel.errors import BadInput
 from autolabel.inputs.listing import Listing, list_images
 from autolabel.storage import open_storage
-from tests.conftest import S3
+from tests.support.s3 import S3
 
 ODD_NAMES = [
     *("a b.jpg", "a+b.jpg", "a%2Fb.jpg", "a#b?c.jpg", "UP.JPG", "[x].jpg", "x/same.jpg", "y/same.jpg"),

@@ -17,8 +17,8 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from autolabel import Labels
-from tests.conftest import S3
 from tests.support.outputs import labelled_scenes
+from tests.support.s3 import S3
 
 CHECKOUT = Path(__file__).parents[2]
 NOTEBOOK = CHECKOUT / "notebooks" / "inspect.ipynb"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -9,10 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.conftest import TESTS
 from tests.k8s.manifests import Document, PodTemplate
 
-RAYJOB_CRD = TESTS.parent.parent / "shared" / "k8s" / "ray.io_rayjobs.yaml"
+RAYJOB_CRD = Path(__file__).parents[3] / "shared" / "k8s" / "ray.io_rayjobs.yaml"
 KUBERNETES = ["1.29", kubernetes_validate.latest_version()]  # the first with backoffLimitPerIndex by default
 
 

@@ -1,44 +1,16 @@
 """Label files are read as they are by software nobody here wrote, also where a whole shard is empty or rejected."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from autolabel.errors import RejectCode
 from autolabel.labels.schema import SCHEMA
-from autolabel.labels.types import ImageLabels, Instance, PromptResult
 from autolabel.labels.units import file_metadata, open_unit, read_summary, write_unit
-from autolabel.masks.rle import area, bbox_xywh, decode, encode
-from autolabel.prompts.ontology import Category, Ontology
+from autolabel.masks.rle import decode
 from autolabel.storage import open_storage
+from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
 
-ONTOLOGY = Ontology(categories=(Category(id=1, name="car", phrases=("car", "van")),))
 NAMES = ["0 labelled", "1 all empty", "2 all rejected", "3 exemplars alone"]
-
-
-def instance(phrase: str | None) -> Instance:
-    mask = np.zeros((4, 6), bool)
-    mask[1:3, 2:5] = True
-    rle = encode(mask)
-    return Instance(
-        category_id=1, phrase=phrase, score=0.75, presence=0.875, rle=rle, area_px=area(rle), bbox_xywh=bbox_xywh(rle)
-    )
-
-
-def row(image_id: int, **found: Any) -> ImageLabels:
-    return ImageLabels(image_id=image_id, uri=f"s3://bucket/{image_id}.jpg", sha256="0" * 64, **found)
-
-
-def looked_at(image_id: int, *instances: Instance) -> ImageLabels:
-    phrase = instances[0].phrase if instances else "car"
-    asked = PromptResult(category_id=1, phrase=phrase, presence=0.5, best_score=0.25, n_instances=len(instances))
-    return row(image_id, size_hw=(4, 6), orientation=1, prompts=(asked,), instances=instances)
-
-
-def unreadable(image_id: int) -> ImageLabels:
-    return row(image_id, reject_code=RejectCode.TRUNCATED, reject_detail="ends early")
 
 
 @pytest.fixture(scope="module")

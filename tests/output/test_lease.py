@@ -18,8 +18,8 @@ from autolabel.errors import BadInput, JobFailed, Refused, StorageError
 from autolabel.output import lease
 from autolabel.output.lease import acquire, acquired, last_run, record_uri, this_run
 from autolabel.storage import Storage, open_storage
-from tests.conftest import S3
 from tests.support.jobs import run_label, run_verify
+from tests.support.s3 import S3
 from tests.support.scenes import write_scenes
 
 

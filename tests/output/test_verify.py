@@ -14,13 +14,15 @@ from autolabel import plan
 from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.schema import SCHEMA
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import file_metadata, unit_uri, write_unit
 from autolabel.output import passes, run_record
-from autolabel.storage import Listed, open_storage
-from tests.labels.test_units import ONTOLOGY, instance, looked_at, unreadable
+from autolabel.output.settings import label_settings
+from autolabel.storage import open_storage
 from tests.support.jobs import run_verify
+from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
 
 Rows = list[dict[str, Any]]
 
@@ -41,11 +43,9 @@ def written(folder: Path, units: Sequence[Sequence[ImageLabels]], *, unit_size: 
     uri = str(folder)
     storage = open_storage(uri, {})
     config = compose_config("label", ["input.uri=s3://bucket", f"output.uri={uri}"])
-    settings = run_record.label_settings(
-        config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None
-    )
+    settings = label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None)
     record = run_record.create_or_match(storage, uri, settings)
-    images = [Listed(f"s3://bucket/{row.image_id}.jpg", 10, "e") for rows in units for row in rows]
+    images = [ImageLocation(f"s3://bucket/{row.image_id}.jpg", 10, "e") for rows in units for row in rows]
     assert plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, unit_size))
     for unit, rows in enumerate(units):
         write_unit(storage, uri, unit, rows, file_metadata(record.fingerprint, ONTOLOGY))

@@ -15,13 +15,14 @@ import ray
 import torch
 from ray import cloudpickle
 
+from autolabel.config import ClusterConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import CheckpointError, JobFailed, StorageError
 from autolabel.pipeline import actors, heartbeat
 from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.job import label
 from autolabel.sam3.engine import Engine, Pair, PairResult
-from tests.pipeline.test_unit import prepared
+from tests.support.planned import prepared
 from tests.support.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -39,11 +40,11 @@ def actors_are_given_back(cluster: None) -> Iterator[None]:
 
 def test_a_checkpoint_that_only_the_actor_lacks_ends_the_job_with_its_message(tmp_path: Path) -> None:
     job, _ = prepared(tmp_path)
-    model = replace(job.config.model, seed=None, checkpoint=str(tmp_path / "gone.safetensors"))
-    job = replace(job, config=replace(job.config, model=model), checkpoint_sha256="0" * 64)
+    model = replace(job.model, seed=None, checkpoint=str(tmp_path / "gone.safetensors"))
+    job = replace(job, model=model, checkpoint_sha256="0" * 64)
     began = time.monotonic()
     with pytest.raises(CheckpointError, match=r"gone\.safetensors: there is no such file"):
-        list(actors.label_units(job, [0, 1], Heartbeat()))
+        list(actors.label_units(job, [0, 1], Heartbeat(), ClusterConfig()))
     assert time.monotonic() - began < 60
 
 
@@ -51,15 +52,15 @@ def test_a_storage_that_fails_in_the_actor_ends_the_job_with_its_message(tmp_pat
     job, _ = prepared(tmp_path)
     (tmp_path / "out" / "labels").write_bytes(b"a file where the folder should be")
     with pytest.raises(StorageError, match="labels/00000000.parquet: cannot be written"):
-        list(actors.label_units(job, [0], Heartbeat()))
+        list(actors.label_units(job, [0], Heartbeat(), ClusterConfig()))
 
 
 def test_a_cluster_without_the_gpus_asked_for_is_given_up(tmp_path: Path) -> None:
     job, _ = prepared(tmp_path)
-    cluster = replace(job.config.cluster, gpus_per_actor=1, start_timeout_s=3)
+    cluster = ClusterConfig(gpus_per_actor=1, start_timeout_s=3)
     began = time.monotonic()
     with pytest.raises(JobFailed, match="no labelling actor started within 3 s; each takes 1 CPUs and 1 GPUs"):
-        list(actors.label_units(replace(job, config=replace(job.config, cluster=cluster)), [0], Heartbeat()))
+        list(actors.label_units(job, [0], Heartbeat(), cluster))
     assert time.monotonic() - began < 30
 
 
@@ -115,9 +116,9 @@ def test_an_actor_that_dies_at_its_start_is_given_up(tmp_path: Path) -> None:
             file.write(f"{os.getpid()}\n")
         os._exit(1)
 
-    job = replace(job, config=replace(job.config, cluster=replace(job.config.cluster, start_timeout_s=20)))
+    cluster = ClusterConfig(start_timeout_s=20)
     with pytest.raises(JobFailed, match="no labelling actor started within 20 s"):
-        list(actors.label_units(job, [0], Heartbeat(), load=die))
+        list(actors.label_units(job, [0], Heartbeat(), cluster, load=die))
     assert deaths.read_text()
 
 
@@ -137,4 +138,4 @@ def test_a_unit_that_kills_every_process_ends_the_job(tmp_path: Path) -> None:
         return Deadly()
 
     with pytest.raises(JobFailed, match="unit 0: the process at work on it has died 2 times"):
-        list(actors.label_units(job, [0], Heartbeat(), load=load))
+        list(actors.label_units(job, [0], Heartbeat(), ClusterConfig(), load=load))

@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from autolabel.config import LabelConfig
-from autolabel.config.compose import compose_config
+from autolabel.config import ImageConfig
 from autolabel.errors import RejectCode, StorageError
+from autolabel.inputs import fetch_image
 from autolabel.pipeline.load import ModelInput, Rejection, load_image, prefetch
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, open_storage
@@ -71,32 +72,26 @@ def test_an_error_reaches_the_caller_and_what_waits_is_cancelled() -> None:
     assert len(ran) <= 1  # the one that ran already
 
 
-@pytest.fixture
-def config() -> LabelConfig:
-    settings: LabelConfig = compose_config("label", ["input.uri=in", "output.uri=out"])
-    return settings
-
-
 def planned(storage: Storage, path: Path, **stated: object) -> PlannedImage:
     listed = storage.stat(str(path))
     known = {"size_bytes": listed.size_bytes, "etag": listed.etag, "size_hw": None, **stated}
     return PlannedImage(image_id=1, uri=str(path), unit=0, exemplars=(), **known)  # type: ignore[arg-type]
 
 
-def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(
-    tmp_path: Path, config: LabelConfig, pool: ThreadPoolExecutor
-) -> None:
+def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     storage, path = open_storage(str(tmp_path), {}), tmp_path / "image"
     path.write_bytes(next(iter(good_images().values())))
 
     def loaded_now(image: PlannedImage) -> ModelInput | Rejection:
-        loaded, _ = load_image(image, storage=storage, decoders=pool, config=config, side_px=56)
+        loaded, _ = load_image(
+            image, fetch=partial(fetch_image, storage_options={}), settings=ImageConfig(), decoders=pool, side_px=56
+        )
         return loaded
 
     loaded = loaded_now(planned(storage, path))
     assert isinstance(loaded, ModelInput)
     assert loaded.pixels.shape == (3, 56, 56)
-    assert len(loaded.frame.sha256) == 64
+    assert len(loaded.info.sha256) == 64
 
     def code(image: PlannedImage) -> RejectCode:
         rejection = loaded_now(image)
@@ -104,7 +99,7 @@ def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(
         assert rejection.detail
         return rejection.code
 
-    height, width = loaded.frame.size_hw
+    height, width = loaded.info.size_hw
     assert isinstance(loaded_now(planned(storage, path, size_hw=(height, width))), ModelInput)
     assert code(planned(storage, path, size_hw=(width + 1, height))) == RejectCode.SIZE_MISMATCH
     assert code(planned(storage, path, size_bytes=3)) == RejectCode.CHANGED

@@ -11,8 +11,9 @@ from autolabel.config import OutputConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput, Refused
 from autolabel.output.job_output import JobOutput, finished_output
+from autolabel.output.settings import RefinedFrom
 from autolabel.pipeline.refine import refine
-from tests.support.jobs import run_verify
+from tests.support.jobs import rows_of, run_verify
 from tests.support.outputs import ONTOLOGY, labelled_scenes
 
 ROW = ["image_id", "status", "prompts", "instances", "candidates"]
@@ -30,7 +31,7 @@ def refined(labelled: JobOutput, folder: Path, *overrides: str) -> JobOutput:
 
 
 def rows(output: JobOutput) -> list[dict[str, Any]]:
-    return list(output.rows(ROW))
+    return rows_of(Path(output.uri))
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,9 @@ def test_as_if_labelled_with_these_limits(labelled: JobOutput, tmp_path: Path, l
     assert rows(found) == rows(expected)
     assert rows(found) != rows(labelled)
     assert run_verify(found.uri).clean
-    assert found.record.rules == expected.record.rules
-    assert found.record.settings["refined_from"] == {"uri": labelled.uri, "fingerprint": labelled.record.fingerprint}
+    assert found.record.settings.rules == expected.record.settings.rules
+    origin = RefinedFrom(uri=labelled.uri, fingerprint=labelled.record.fingerprint)
+    assert found.record.settings.refined_from == origin
 
 
 def test_nothing_asked_is_the_same_and_a_refined_set_can_be_refined(labelled: JobOutput, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from autolabel.pipeline.job import label
 from autolabel.pipeline.messages import LabelJob
 from autolabel.plan import Plan
 from autolabel.storage import open_storage
-from tests.conftest import S3
 from tests.support.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify
+from tests.support.s3 import S3
 from tests.support.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -58,13 +58,8 @@ def test_from_s3_to_s3_with_several_workers(s3: S3, bucket: tuple[str, Path], tm
     record, plan = read(storage, f"{uri}/labels"), Plan(storage, f"{uri}/labels")
     assert record is not None
     storage.create_once(f"{uri}/again/plan.parquet", storage.read(f"{uri}/labels/plan.parquet"))
-    job = LabelJob(
-        config=config,
-        output_uri=f"{uri}/again",
-        record=record,
-        checkpoint_sha256=None,
-    )
-    reports = list(actors.label_units(job, range(plan.n_units), Heartbeat()))
+    job = LabelJob.of(config, output_uri=f"{uri}/again", record=record, checkpoint_sha256=None)
+    reports = list(actors.label_units(job, range(plan.n_units), Heartbeat(), config.cluster))
     assert {report.unit for report in reports} == set(range(16))
     assert len({report.worker for report in reports}) == 2
 

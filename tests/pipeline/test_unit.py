@@ -5,109 +5,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from autolabel import plan
-from autolabel.config import InputConfig, LabelConfig
-from autolabel.config.compose import compose_config
 from autolabel.images import decode
-from autolabel.inputs.listing import list_images
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
-from autolabel.output import run_record
 from autolabel.pipeline import unit as labeler_module
 from autolabel.pipeline.finish import labels_from_results
-from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.timing import StageSeconds
-from autolabel.pipeline.unit import UnitLabeler
-from autolabel.prompts.ontology import Category, Ontology
-from autolabel.sam3.engine import Engine, Pair, PairResult
-from autolabel.storage import Storage, open_storage
 from autolabel.storage.local import LocalStorage
 from tests.support.deadly import deadly_images, make_deadly
+from tests.support.engines import FoundEverywhere, FoundNowhere, labeler
+from tests.support.planned import planned_job, prepared
 from tests.support.scenes import write_scenes
-
-ONTOLOGY = Ontology(
-    categories=(
-        Category(id=1, name="car", phrases=("car", "van")),
-        Category(id=2, name="sign", phrases=("sign",), threshold=0.8, max_instances=1),
-    )
-)
-
-
-class FoundEverywhere:
-    """Finds two overlapping halves and a corner with every phrase, scored so that thresholds and NMS matter."""
-
-    def __init__(self) -> None:
-        self.asked: list[Sequence[Pair]] = []
-        self.began = threading.Event()
-
-    def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
-        self.asked.append(pairs)
-        self.began.set()
-        return [self._result(pair) for pair in pairs]
-
-    def _result(self, pair: Pair) -> PairResult:
-        logits = torch.full((3, 8, 8), -1.0)
-        logits[0, :, :4] = logits[1, :, :4] = logits[2, 6:, 6:] = 1.0
-        scores = np.array([0.9, 0.85, 0.7], np.float32)
-        keep = torch.from_numpy(scores > pair.threshold)
-        return PairResult(
-            presence=1.0,
-            best_score=0.9,
-            scores=scores[keep.numpy()],
-            boxes_xyxy=np.zeros((int(keep.sum()), 4), np.float32),
-            mask_logits=logits[keep],
-        )
-
-
-class FoundNowhere(FoundEverywhere):
-    """Finds nothing, at no cost."""
-
-    def _result(self, pair: Pair) -> PairResult:
-        none = np.zeros((0, 4), np.float32)
-        return PairResult(
-            presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, mask_logits=torch.zeros(0, 8, 8)
-        )
-
-
-def prepared(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
-    """A job over six drawn images, the last one broken, in units of three."""
-    write_scenes(tmp_path / "in", count=5, seed=0)
-    return planned_job(tmp_path, "output.unit_size=3", *overrides)
-
-
-def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
-    """A job over the images in `in`, its plan sealed."""
-    uris = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out"]
-    config: LabelConfig = compose_config("label", [*uris, *overrides])
-    storage = open_storage(config.output.uri, {})
-    listing = list_images(InputConfig(uri=config.input.uri), exemplar_column=None)
-    plan.seal(storage, config.output.uri, plan.encode(listing, {}, config.output.unit_size))
-    job = LabelJob(
-        config=config,
-        output_uri=config.output.uri,
-        record=run_record.new_record(
-            run_record.label_settings(
-                config, ONTOLOGY, input_uri=config.input.uri, weights="those of a test", exemplars_sha256=None
-            )
-        ),
-        checkpoint_sha256=None,
-    )
-    return job, storage
-
-
-def labeler(job: LabelJob, engine: FoundEverywhere) -> UnitLabeler:
-    return UnitLabeler(job, cast(Engine, engine))
 
 
 def test_synonyms_thresholds_and_caps_make_the_rows(tmp_path: Path) -> None:
@@ -234,7 +151,8 @@ MEASURE = """
 import os, resource, sys
 os.cpu_count = lambda: 2
 from pathlib import Path
-from tests.pipeline.test_unit import FoundNowhere, labeler, planned_job
+from tests.support.engines import FoundNowhere, labeler
+from tests.support.planned import planned_job
 job, _ = planned_job(Path(sys.argv[1]), "batch.prefetch_mb=32")
 one = labeler(job, FoundNowhere())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -17,6 +17,7 @@ ONTOLOGY = Ontology(
         Category(id=2, name="traffic light", phrases=("traffic light",)),
     )
 )
+PROMPTS = ONTOLOGY.prompts(exemplars_alone=True)  # 0 car, 1 red van, 2 exemplars of a car, 3 traffic light, 4 theirs
 SIZE_HW = (480, 640)
 NAN = float("nan")
 
@@ -30,33 +31,33 @@ def exemplar(category_id: int = 1, *, positive: bool = True) -> Exemplar:
 
 @pytest.mark.parametrize("use_text", [True, False])
 def test_without_exemplars_every_phrase_is_a_concept(use_text: bool) -> None:
-    assert concepts(ONTOLOGY, [], use_text=use_text) == (
-        Concept(category_id=1, phrase="car"),
-        Concept(category_id=1, phrase="red van"),
-        Concept(category_id=2, phrase="traffic light"),
+    assert concepts(PROMPTS, [], use_text=use_text) == (
+        Concept(prompt_id=0, category_id=1, phrase="car"),
+        Concept(prompt_id=1, category_id=1, phrase="red van"),
+        Concept(prompt_id=3, category_id=2, phrase="traffic light"),
     )
 
 
 def test_text_and_exemplars_make_one_prompt_for_each_phrase() -> None:
     own = (exemplar(), exemplar(positive=False))
-    assert concepts(ONTOLOGY, own, use_text=True) == (
-        Concept(category_id=1, phrase="car", exemplars=own),
-        Concept(category_id=1, phrase="red van", exemplars=own),
-        Concept(category_id=2, phrase="traffic light"),
+    assert concepts(PROMPTS, own, use_text=True) == (
+        Concept(prompt_id=0, category_id=1, phrase="car", exemplars=own),
+        Concept(prompt_id=1, category_id=1, phrase="red van", exemplars=own),
+        Concept(prompt_id=3, category_id=2, phrase="traffic light"),
     )
 
 
 def test_without_text_exemplars_prompt_alone_and_other_categories_by_phrase() -> None:
     own = (exemplar(), exemplar(positive=False))
-    assert concepts(ONTOLOGY, own, use_text=False) == (
-        Concept(category_id=1, phrase=None, exemplars=own),
-        Concept(category_id=2, phrase="traffic light"),
+    assert concepts(PROMPTS, own, use_text=False) == (
+        Concept(prompt_id=2, category_id=1, phrase=None, exemplars=own),
+        Concept(prompt_id=3, category_id=2, phrase="traffic light"),
     )
 
 
 def test_exemplars_go_to_their_own_category() -> None:
     first, second = exemplar(1), exemplar(2)
-    found = concepts(ONTOLOGY, [second, first], use_text=False)
+    found = concepts(PROMPTS, [second, first], use_text=False)
     assert [concept.exemplars for concept in found] == [(first,), (second,)]
 
 

@@ -20,8 +20,8 @@ from autolabel.errors import BadInput, RejectCode, StorageError
 from autolabel.labels.types import Status
 from autolabel.labels.units import unit_uri
 from autolabel.storage import Storage, open_storage
-from tests.conftest import S3
 from tests.support.outputs import UNIT_SIZE, labelled_scenes
+from tests.support.s3 import S3
 
 N_SCENES = 9
 TRUNCATED = N_SCENES + 1

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Dialog, Error, Page, Request, expect, s
 
 from autolabel.config.compose import compose_config
 from autolabel.report import report
-from tests.report.conftest import HOSTILE
+from tests.report.reported import HOSTILE
 from tests.support.outputs import labelled_scenes
 
 COUNT = 30

@@ -20,9 +20,10 @@ from autolabel.output import lease, passes
 from autolabel.report import report
 from autolabel.report.evaluation import read_evaluation
 from autolabel.report.page import duration, inline_json
-from tests.conftest import S3
-from tests.report.conftest import COUNT, HOSTILE, Reported
+from tests.report.reported import COUNT, HOSTILE, Reported
+from tests.support.jobs import rows_of
 from tests.support.outputs import labelled_scenes
+from tests.support.s3 import S3
 
 
 def reported_of(output_uri: str, *overrides: str) -> str:
@@ -49,7 +50,7 @@ def test_every_image_has_a_card_with_its_instances_and_doubts(reported: Reported
     queue = pq.read_table(Path(reported.output.uri) / "review.parquet").to_pylist()
     ranks = {row["image_id"]: row["rank"] for row in queue}
     assert len(cards) == COUNT + 1 == len(queue) + 1
-    for row in reported.output.rows(["image_id", "uri", "status", "instances"]):
+    for row in rows_of(Path(reported.output.uri)):
         card = cards[Path(row["uri"]).name]
         assert (card["image_id"], card["status"]) == (row["image_id"], row["status"])
         assert [one["score"] for one in card["instances"]] == pytest.approx([one["score"] for one in row["instances"]])
@@ -61,7 +62,7 @@ def test_every_image_has_a_card_with_its_instances_and_doubts(reported: Reported
 
 
 def test_masks_are_drawn_where_they_lie(reported: Reported) -> None:
-    for row in reported.output.rows(["image_id", "uri", "instances"]):
+    for row in rows_of(Path(reported.output.uri)):
         if not row["instances"]:
             continue
         with (

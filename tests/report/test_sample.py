@@ -1,10 +1,13 @@
 """Which images are shown: bounded, the same every time, some of everything."""
 
+from pathlib import Path
+
 import numpy as np
 
 from autolabel.labels.units import read_columns
 from autolabel.report.sample import Sampler, Strata, chance, extra, strata_of
-from tests.report.conftest import COUNT, Reported
+from tests.report.reported import COUNT, Reported
+from tests.support.jobs import rows_of
 
 
 def strata(*images: tuple[int, int]) -> Strata:
@@ -20,8 +23,8 @@ def test_each_image_is_in_its_strata(reported: Reported) -> None:
         part = strata_of(read_columns(output.storage, output.uri, unit), output.record)
         found |= set(zip(part.stratum.tolist(), part.image_id.tolist(), strict=True))
     expected = set()
-    places = {category.id: place for place, category in enumerate(output.record.ontology.categories)}
-    for row in output.rows(["image_id", "status", "instances"]):
+    places = {category.id: place for place, category in enumerate(output.record.settings.ontology.categories)}
+    for row in rows_of(Path(output.uri)):
         own = {places[one["category_id"]] for one in row["instances"]} | {every}
         own |= {"empty": {empty}, "rejected": {rejected}}.get(row["status"], set())
         expected |= {(stratum, row["image_id"]) for stratum in own}

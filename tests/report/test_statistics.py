@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from autolabel.report.statistics import (
     histograms,
     statistics_of,
 )
-from tests.report.conftest import Reported
+from tests.report.reported import Reported
+from tests.support.jobs import rows_of
 
 
 def test_counts_are_those_of_the_rows(reported: Reported) -> None:
@@ -26,8 +28,8 @@ def test_counts_are_those_of_the_rows(reported: Reported) -> None:
     counted = Statistics.nothing(3)
     for unit in range(output.plan.n_units):
         counted += statistics_of(read_columns(output.storage, output.uri, unit), output.record)
-    rows = list(output.rows(["width", "height", "status", "reject_code", "instances", "candidates"]))
-    ids = [category.id for category in output.record.ontology.categories]
+    rows = list(rows_of(Path(output.uri)))
+    ids = [category.id for category in output.record.settings.ontology.categories]
     assert dict(zip(STATUSES, counted.images, strict=True)) == {
         status: Counter(row["status"] for row in rows)[status] for status in STATUSES
     }

@@ -13,14 +13,16 @@ from autolabel.config import OutputConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.types import ImageLabels, Instance, PromptResult
 from autolabel.labels.units import file_metadata, read_columns, write_unit
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
 from autolabel.output.job_output import JobOutput, open_output
+from autolabel.output.settings import label_settings
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.review.queue import REASONS, SCHEMA, ReviewQueue, ReviewScores, review_scores
-from autolabel.storage import Listed, open_storage
+from autolabel.storage import open_storage
 
 ONTOLOGY = Ontology(
     categories=(
@@ -28,6 +30,7 @@ ONTOLOGY = Ontology(
         Category(id=7, name="bus", phrases=("bus",), threshold=0.7),
     )
 )
+PROMPT_ID = {(one.category_id, one.phrase): one.id for one in ONTOLOGY.prompts(exemplars_alone=False)}
 SIZE_HW = (60, 80)
 
 
@@ -42,7 +45,8 @@ def found(
     rle = encode(mask)
     return Instance(
         category_id=category_id,
-        phrase=phrase,
+        prompt_id=PROMPT_ID[category_id, "bus" if category_id == 7 else phrase],
+        phrase="bus" if category_id == 7 else phrase,
         score=score,
         presence=0.9,
         rle=rle,
@@ -66,6 +70,7 @@ def image(
         sha256="0" * 64,
         prompts=tuple(
             PromptResult(
+                prompt_id=PROMPT_ID[category_id, phrase],
                 category_id=category_id,
                 phrase=phrase,
                 presence=value,
@@ -83,11 +88,9 @@ def output_of(folder: Path, rows: Sequence[ImageLabels], unit_size: int = 2) -> 
     uri = str(folder / "labels")
     storage = open_storage(uri, {})
     config = compose_config("label", ["input.uri=s3://bucket", f"output.uri={uri}"])
-    settings = run_record.label_settings(
-        config, ONTOLOGY, input_uri="s3://bucket", weights="none", exemplars_sha256=None
-    )
+    settings = label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="none", exemplars_sha256=None)
     record = run_record.create_or_match(storage, uri, settings)
-    listing = Listing(root="s3://bucket", images=[Listed(row.uri, 10, "e") for row in rows])
+    listing = Listing(root="s3://bucket", images=[ImageLocation(row.uri, 10, "e") for row in rows])
     plan.seal(storage, uri, plan.encode(listing, {}, unit_size))
     for unit in range(-(-len(rows) // unit_size)):
         of_unit = rows[unit * unit_size : (unit + 1) * unit_size]

@@ -16,8 +16,8 @@ from autolabel.sam3.engine import Engine, Pair, pair_bytes, token_bucket
 from autolabel.sam3.precision import narrow
 from autolabel.sam3.preprocess import resize
 from tests.sam3.agreement import Agreement
-from tests.sam3.conftest import SEED, scene
-from tests.sam3.test_engine import ALL_PAIRS, IMAGES, close, random_pairs
+from tests.sam3.pairs import ALL_PAIRS, IMAGES, close, random_pairs
+from tests.sam3.scenes import SEED, scene
 
 CPU = torch.device("cpu")
 WEIGHTS = Path(demo.__file__).parent / "demo.safetensors"

@@ -13,7 +13,7 @@ from autolabel.sam3.engine import Engine
 from autolabel.sam3.forward import Forward
 from autolabel.sam3.preprocess import resize
 from autolabel.sam3.upstream import Sam3Image
-from tests.sam3.test_engine import ALL_PAIRS, IMAGES
+from tests.sam3.pairs import ALL_PAIRS, IMAGES
 
 aten = torch.ops.aten
 WAITS = {

@@ -13,7 +13,8 @@ from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
 from autolabel.segmentation.batch import NO_ROOM, segment_batch
-from tests.pipeline.test_unit import FoundEverywhere, labeler, prepared
+from tests.support.engines import FoundEverywhere, labeler
+from tests.support.planned import prepared
 
 
 class NoRoom(FoundEverywhere):

@@ -7,15 +7,18 @@ from zlib import crc32
 
 import pytest
 
+from autolabel.config import LabelConfig
 from autolabel.errors import BadInput, RejectCode, RejectedImage, StorageError
+from autolabel.inputs.whole_objects import fetch_object
 from autolabel.output import lease, run_record
 from autolabel.output.lease import acquire, acquired, encoded, last_run, record_uri, this_run
-from autolabel.pipeline.load import fetch_image
+from autolabel.output.settings import label_settings
 from autolabel.plan import PlannedImage
 from autolabel.storage import Storage, base, open_storage
 from autolabel.storage.uris import join
-from tests.conftest import S3
 from tests.support.faulty_s3 import Fault, FaultyS3
+from tests.support.rows import ONTOLOGY
+from tests.support.s3 import S3
 
 IMAGE = bytes(range(256)) * 400
 QUICK = {"config_kwargs": {"connect_timeout": 0.5, "read_timeout": 0.5}}
@@ -121,7 +124,7 @@ def test_no_image_is_rejected_for_what_the_storage_does(
     kinds = ("slow_down", "reset", "short_body", "reset_after")
     with faulty.failing(*(Fault(kind=kind, rate=rate / 4, seed=seed) for seed, kind in enumerate(kinds))):
         for _ in range(200):
-            assert fetch_image(image, storage) == IMAGE
+            assert fetch_object(image, storage) == IMAGE
         assert sum(faulty.fired().values()) > 200 * rate / 3
 
 
@@ -140,7 +143,7 @@ def test_what_is_said_of_one_object_rejects_that_image(
     listed = storage.stat(f"{uri}/image.jpg")
     with faulty.failing(Fault(kind=kind, methods="GET")):
         with pytest.raises(RejectedImage) as rejected:
-            fetch_image(planned(listed.uri, etag=listed.etag), storage)
+            fetch_object(planned(listed.uri, etag=listed.etag), storage)
         assert rejected.value.code == code
         assert faulty.n_requests() == 1, "it was asked again"
 
@@ -247,7 +250,7 @@ def test_a_claim_that_another_won_meanwhile_is_lost(place: tuple[Storage, str], 
 
 def test_run_json_whose_answer_was_lost_is_ours(place: tuple[Storage, str], faulty: FaultyS3) -> None:
     storage, uri = place
-    settings: dict[str, Any] = {"schema_version": run_record.SCHEMA_VERSION}
+    settings = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
     with faulty.failing(Fault(kind="reset_after", methods="PUT", path=run_record.RUN_NAME, times=1)):
         mine = run_record.create_or_match(storage, uri, settings)
     assert storage.read(join(uri, run_record.RUN_NAME)).find(mine.run_id.encode()) > 0

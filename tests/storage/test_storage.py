@@ -11,7 +11,7 @@ import pytest
 from autolabel.errors import BadInput, StorageError
 from autolabel.storage import Listed, ObjectChanged, Storage, base, check_output, open_storage
 from autolabel.storage.uris import join, path_of
-from tests.conftest import S3
+from tests.support.s3 import S3
 
 Place = tuple[Storage, str]
 

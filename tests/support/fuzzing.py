@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from autolabel.errors import AutolabelError
-from tests.drills.ledger import LONG
+from tests.support.ledger import LONG
 
 MOST_MEMORY_MB = 600.0  # over what was there before; a bomb that goes off takes gigabytes
 

@@ -9,6 +9,9 @@ import pytest
 
 from autolabel.config.compose import compose_config
 from autolabel.exports import export
+from autolabel.labels.types import ImageLabels
+from autolabel.labels.units import read_columns
+from autolabel.output.job_output import JobOutput
 from autolabel.output.verify import Verdict, verify
 from autolabel.pipeline.job import label
 
@@ -31,6 +34,12 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
     """All rows of a local output, by image_id."""
     rows: list[dict[str, Any]] = ds.dataset(output / "labels", format="parquet").to_table().to_pylist()
     return sorted(rows, key=lambda row: row["image_id"])
+
+
+def images_of(output: JobOutput) -> list[ImageLabels]:
+    """All rows of an output that is done, by image_id."""
+    units = range(output.plan.n_units)
+    return [image for unit in units for image in read_columns(output.storage, output.uri, unit).images()]
 
 
 def statuses(output: Path) -> Counter[str]:

@@ -11,14 +11,16 @@ from autolabel.config import OutputConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import RejectCode
 from autolabel.inputs.listing import Listing
-from autolabel.labels.schema import instance_from_struct as instance_of
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.types import ImageLabels, Instance, Status
 from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, decode, encode
 from autolabel.output import run_record
 from autolabel.output.job_output import JobOutput, open_output
-from autolabel.storage import Listed, open_storage
-from tests.support.outputs import ONTOLOGY
+from autolabel.output.settings import label_settings
+from autolabel.storage import open_storage
+from tests.support.jobs import images_of
+from tests.support.outputs import ONTOLOGY, PROMPTS
 
 SIZE_HW = (40, 50)
 Mask = npt.NDArray[np.bool_]
@@ -62,9 +64,11 @@ def hard_masks() -> dict[str, Mask]:
 
 def instance(made: Made) -> Instance:
     rle = encode(made.mask)
+    prompt = next(prompt for prompt in PROMPTS if prompt.category_id == made.category_id)
     return Instance(
         category_id=made.category_id,
-        phrase=ONTOLOGY.by_id[made.category_id].phrases[0],
+        prompt_id=prompt.id,
+        phrase=prompt.phrase,
         score=float(np.float32(made.score)),
         presence=1.0,
         rle=rle,
@@ -84,14 +88,14 @@ def make_output(
     """An output at `uri` of images by URI, with their masks; None is a rejected one."""
     storage = open_storage(uri, dict(options or {}))
     config = compose_config("label", [f"input.uri='{root}'", "output.uri=elsewhere"])
-    settings = run_record.label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
+    settings = label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
     record = run_record.create_or_match(storage, uri, settings)
-    listing = Listing(root=root, images=[Listed(image) for image in images])
+    listing = Listing(root=root, images=[ImageLocation(image) for image in images])
     plan.seal(storage, uri, plan.encode(listing, {}, unit_size))
     output = open_output(OutputConfig(uri=uri, storage_options=dict(options or {})))
     for unit, planned in output.plan.units():
         rows = [row(image.image_id, image.uri, images[image.uri]) for image in planned]
-        write_unit(storage, uri, unit, rows, file_metadata(record.fingerprint, record.ontology))
+        write_unit(storage, uri, unit, rows, file_metadata(record.fingerprint, record.settings.ontology))
     return output
 
 
@@ -105,16 +109,15 @@ def row(image_id: int, uri: str, made: Sequence[Made] | None) -> ImageLabels:
 
 def stored(output: JobOutput) -> list[tuple[str, Instance]]:
     """Every instance with the name of its image, in order."""
-    rows = output.rows(["uri", "instances"])
-    return [(output.file_name(row["uri"]), instance_of(record)) for row in rows for record in row["instances"]]
+    return [(output.file_name(image.uri), one) for image in images_of(output) for one in image.instances]
 
 
 def masks_by_name(output: JobOutput) -> dict[str, list[tuple[str, Mask]]]:
     """Category names and masks of each image that could be read, by its name."""
-    names = output.rows(["uri", "status"])
-    found: dict[str, list[tuple[str, Mask]]] = {
-        output.file_name(row["uri"]): [] for row in names if row["status"] != Status.REJECTED
+    return {
+        output.file_name(image.uri): [
+            (ONTOLOGY.by_id[one.category_id].name, decode(one.rle)) for one in image.instances
+        ]
+        for image in images_of(output)
+        if image.status != Status.REJECTED
     }
-    for name, instance in stored(output):
-        found[name].append((ONTOLOGY.by_id[instance.category_id].name, decode(instance.rle)))
-    return found

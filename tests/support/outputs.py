@@ -19,6 +19,7 @@ from autolabel.labels.units import file_metadata, write_unit
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
 from autolabel.output.job_output import JobOutput, open_output
+from autolabel.output.settings import label_settings
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.selection import split_by_rules
 from autolabel.storage import open_storage
@@ -30,6 +31,7 @@ ONTOLOGY = Ontology(
         Category(id=5, name="unicorn", phrases=("unicorn",)),
     )
 )
+PROMPTS = ONTOLOGY.prompts(exemplars_alone=False)
 SHAPES = {1: ("circle", "ring", "heart", "moon"), 2: ("square", "triangle", "star", "cross")}
 UNIT_SIZE = 4
 
@@ -60,7 +62,7 @@ def labelled_scenes(
     record = run_record.create_or_match(
         storage,
         output_uri,
-        run_record.label_settings(config, ONTOLOGY, input_uri=str(images), weights="none", exemplars_sha256=None),
+        label_settings(config, ONTOLOGY, input_uri=str(images), weights="none", exemplars_sha256=None),
     )
     listing = list_images(config.input, exemplar_column=None)
     plan.seal(storage, output_uri, plan.encode(listing, {}, UNIT_SIZE))
@@ -75,24 +77,24 @@ def labelled_scenes(
                 rows.append(ImageLabels(image_id=image.image_id, uri=image.uri, reject_code=code, reject_detail=detail))
             else:
                 rows.append(row(image.image_id, Path(image.uri), drawn, rng, record))
-        write_unit(storage, output_uri, unit, rows, file_metadata(record.fingerprint, record.ontology))
+        write_unit(storage, output_uri, unit, rows, file_metadata(record.fingerprint, record.settings.ontology))
     return output
 
 
 def row(image_id: int, path: Path, scene: Scene, rng: np.random.Generator, record: run_record.RunRecord) -> ImageLabels:
     found = list(instances(scene, rng))
-    kept, others = split_by_rules(found, record.rules)
-    asked = [(category.id, phrase) for category in record.ontology.categories for phrase in category.phrases]
+    kept, others = split_by_rules(found, record.settings.rules)
     prompts = []
-    for category_id, phrase in asked:
-        own = [i for i in found if (i.category_id, i.phrase) == (category_id, phrase)]
+    for prompt in record.settings.prompts:
+        own = [i for i in found if i.prompt_id == prompt.id]
         prompts.append(
             PromptResult(
-                category_id=category_id,
-                phrase=phrase,
+                prompt_id=prompt.id,
+                category_id=prompt.category_id,
+                phrase=prompt.phrase,
                 presence=own[0].presence if own else 0.01,
                 best_score=max((i.score for i in own), default=0.005),
-                n_instances=sum((i.category_id, i.phrase) == (category_id, phrase) for i in kept),
+                n_instances=sum(i.prompt_id == prompt.id for i in kept),
             )
         )
     return ImageLabels(
@@ -116,11 +118,13 @@ def instances(scene: Scene, rng: np.random.Generator) -> list[Instance]:
             score = float(np.float32(rng.uniform(0.3, 1.0)))
             taken_for = 2 if category_id == 1 and rng.random() < 0.1 else category_id
             rle = encode(scene.mask(index))
-            for phrase, factor in zip(ONTOLOGY.by_id[taken_for].phrases, (1.0, 0.9), strict=False):
+            own = [prompt for prompt in PROMPTS if prompt.category_id == taken_for]
+            for prompt, factor in zip(own, (1.0, 0.9), strict=False):
                 found.append(
                     Instance(
                         category_id=taken_for,
-                        phrase=phrase,
+                        prompt_id=prompt.id,
+                        phrase=prompt.phrase,
                         score=float(np.float32(score * factor)),
                         presence=0.97,
                         rle=rle,

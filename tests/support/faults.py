@@ -151,7 +151,7 @@ class Command:
 
     def __init__(self, arguments: list[str], *, log: Path, engine: HeldEngine | None = None) -> None:
         context = get_context("forkserver")
-        context.set_forkserver_preload(["autolabel.cli", "autolabel.pipeline.job", "tests.drills.faults"])
+        context.set_forkserver_preload(["autolabel.cli", "autolabel.pipeline.job", "tests.support.faults"])
         self.log = log
         self.process: ForkServerProcess = context.Process(target=run_command, args=(arguments, engine, log))
         self.process.start()

@@ -1,0 +1,188 @@
+"""What a job is asked for: every setting that can change a label, as `run.json` holds it.
+
+How the work is executed (actors, batches, endpoints, compilation) is not part of it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import cached_property
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import orjson
+
+from autolabel.config import ImageConfig, LabelConfig, NmsConfig
+from autolabel.prompts.ontology import Ontology, Prompt
+from autolabel.selection import Rules
+
+SCHEMA_VERSION = 3  # of the settings, and of the files of an output
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """Where the images are; what is there is sealed in the plan."""
+
+    uri: str
+    image_root: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExemplarSettings:
+    """How exemplars prompt; `sha256` is of the file that holds them, None without any."""
+
+    sha256: str | None
+    column: str | None
+    use_text: bool
+    box_format: str
+    normalized: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The model; `weights` is its checkpoint's sha256, or the seed of random ones."""
+
+    architecture: str
+    weights: str
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinedFrom:
+    """The output that a refined one was made of."""
+
+    uri: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """Everything that can change a label."""
+
+    input: InputSettings
+    image: ImageConfig
+    ontology: Ontology
+    exemplars: ExemplarSettings
+    model: ModelSettings
+    threshold: float
+    keep_threshold: float
+    nms: NmsConfig
+    min_area: int
+    max_area: int | None
+    max_instances: int | None
+    refined_from: RefinedFrom | None = None
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The job's prompts, each at the place that its id says."""
+        alone = self.exemplars.sha256 is not None and not self.exemplars.use_text
+        return self.ontology.prompts(exemplars_alone=alone)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Which of the model's instances become labels."""
+        categories = self.ontology.categories
+        return Rules(
+            threshold_of={c.id: self.threshold if c.threshold is None else c.threshold for c in categories},
+            nms_within=self.nms.within,
+            nms_across=self.nms.across,
+            metric=self.nms.metric,
+            min_area_px=self.min_area,
+            max_area_px=self.max_area,
+            max_instances=self.max_instances,
+            max_instances_of={c.id: c.max_instances for c in categories if c.max_instances is not None},
+        )
+
+    @cached_property
+    def keep_threshold_of(self) -> dict[int, float]:
+        """By category: instances with scores above it are stored, as labels or as candidates."""
+        return {id: min(self.keep_threshold, limit) for id, limit in self.rules.threshold_of.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells these settings from any others."""
+        return fingerprint_of(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; what is not there (`refined_from`) has no key."""
+        values = {name: value for name, value in vars(self).items() if name in _NAMES and name != "ontology"}
+        plain = {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}  # type: ignore[arg-type]  # an instance
+        if self.refined_from is None:
+            del plain["refined_from"]
+        return {"schema_version": SCHEMA_VERSION, "categories": self.ontology.to_list(), **plain}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], ontology: Ontology) -> "LabelSettings":
+        """Return the settings that `to_dict` wrote; `ontology` is what its categories were read as.
+
+        Raises:
+            ValueError: a field is missing, unknown, or of another type.
+        """
+        plain = {name: value for name, value in values.items() if name not in ("schema_version", "categories")}
+        return read_dataclass(LabelSettings, plain, "settings", ontology=ontology)
+
+
+_NAMES = {field.name for field in fields(LabelSettings)}
+
+
+def label_settings(
+    config: LabelConfig, ontology: Ontology, *, input_uri: str, weights: str, exemplars_sha256: str | None
+) -> LabelSettings:
+    """Return what a job with this configuration is asked for. `weights` is as in ModelSettings."""
+    return LabelSettings(
+        input=InputSettings(uri=input_uri, image_root=config.input.image_root),
+        image=config.image,
+        ontology=ontology,
+        exemplars=ExemplarSettings(
+            sha256=exemplars_sha256,
+            column=config.exemplars.column,
+            use_text=config.exemplars.use_text,
+            box_format=config.exemplars.box_format,
+            normalized=config.exemplars.normalized,
+        ),
+        model=ModelSettings(architecture=config.model.architecture, weights=weights, precision=config.model.precision),
+        threshold=config.threshold,
+        keep_threshold=config.keep_threshold,
+        nms=config.nms,
+        min_area=config.min_area,
+        max_area=config.max_area,
+        max_instances=config.max_instances,
+    )
+
+
+def fingerprint_of(settings: Mapping[str, Any]) -> str:
+    """Return the sha256 of settings in canonical JSON, hexadecimal."""
+    return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def read_dataclass(kind: type[Settings], values: Any, place: str, **given: Any) -> Settings:
+    """Return a dataclass of plain values, nested ones too; `given` are fields that are there already.
+
+    Raises:
+        ValueError: a field is missing, unknown, or of another type; the message names it.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{place} is not a mapping")
+    hints = get_type_hints(kind)
+    named = {field.name: field for field in fields(kind) if field.name not in given}  # type: ignore[arg-type]  # a dataclass
+    if unknown := values.keys() - named:
+        raise ValueError(f"{place} has the unknown field {sorted(unknown)[0]}")
+    read = dict(given)
+    for name, field in named.items():
+        if name in values:
+            read[name] = _read_value(hints[name], values[name], f"{place}.{name}")
+        elif field.default is MISSING:
+            raise ValueError(f"{place} lacks {name}")
+    return kind(**read)
+
+
+def _read_value(hint: Any, value: Any, place: str) -> Any:
+    choices = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    for choice in choices:
+        if is_dataclass(choice) and isinstance(value, Mapping):
+            return read_dataclass(choice, value, place)  # type: ignore[arg-type]  # a class
+        if type(value) is choice or (choice is float and type(value) is int):
+            return value
+    raise ValueError(f"{place} is a {type(value).__name__}")
