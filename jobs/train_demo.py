@@ -27,7 +27,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from autolabel.config.compose import conf_dir
+from autolabel.config.compose import conf_dir, register_schemas
 from autolabel.demo.training.calibrate import calibrate
 from autolabel.demo.training.examples import FEW_OBJECTS, Example, draw_examples, make_batch
 from autolabel.demo.training.forward import answer
@@ -280,5 +280,6 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    register_schemas()
     ConfigStore.instance().store(name="train_demo_schema", node=TrainConfig)
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train_demo")(main)()
