@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 K8S = Path(__file__).parents[2] / "k8s"
+IMAGE = K8S / "image"
 RAYJOBS = ["base", "overlays/spot-gpu", "overlays/cpu", "overlays/kueue"]
 WITH_GPUS = [way for way in RAYJOBS if way != "overlays/cpu"]
 WAYS = [*RAYJOBS, "overlays/indexed-job"]  # to run a job: what a user applies

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.manifests import K8S
+from tests.k8s.manifests import IMAGE, K8S
 
-WITH_OVERRIDES = [sys.executable, str(K8S / "with_overrides.py")]
+WITH_OVERRIDES = [sys.executable, str(IMAGE / "with_overrides.py")]
 ECHO = "import json, sys; print(json.dumps(sys.argv[1:])); sys.exit(int(sys.argv[1]))"
 
 
