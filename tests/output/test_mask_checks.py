@@ -91,7 +91,7 @@ def test_extents_are_those_of_each(masks: list[np.ndarray]) -> None:
 def _runs(mask: np.ndarray) -> list[int]:
     flat = np.concatenate([[False], mask.T.ravel()])
     edges = np.flatnonzero(np.diff(flat))
-    return np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
+    return [int(length) for length in np.diff(np.concatenate([[0], edges, [mask.size]]))]
 
 
 def test_a_mask_that_claims_to_be_huge_costs_no_memory() -> None:

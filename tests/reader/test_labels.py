@@ -19,7 +19,7 @@ from autolabel import Labels
 from autolabel.errors import BadInput, RejectCode, StorageError
 from autolabel.labels.types import Status
 from autolabel.labels.units import unit_uri
-from autolabel.storage import open_storage
+from autolabel.storage import Storage, open_storage
 from tests.support.outputs import UNIT_SIZE, labelled_scenes
 from tests.support.s3 import S3
 
@@ -61,7 +61,7 @@ print([name for name in ("torch", "ray", "cv2", "matplotlib", "pandas") if name 
 
 def test_what_the_package_has_not_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Lables'"):
-        autolabel.Lables  # noqa: B018
+        autolabel.Lables  # type: ignore[attr-defined]  # noqa: B018 - that is the test
 
 
 def test_images_come_in_order_with_all_that_their_rows_hold(labels: Labels, folder: Path) -> None:
@@ -277,7 +277,7 @@ def test_only_what_is_asked_for_is_read(folder: Path, monkeypatch: pytest.Monkey
     storage = type(open_storage(str(folder), {}))
     whole = storage.read
 
-    def recorded(self: object, uri: str, **options: str) -> bytes:
+    def recorded(self: Storage, uri: str, **options: str) -> bytes:
         read.append(uri.rpartition("/")[2])
         return whole(self, uri, **options)
 
