@@ -1,5 +1,6 @@
 """What tests share: an S3 server process, and a Ray that lets nobody else in."""
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def cluster() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, about itself
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 

@@ -44,7 +44,7 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
     They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever. Those
     that fit now begin, `min_actors` at least; the others come as the cluster grows.
     """
-    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
     n_cpus = sum(node.get("CPU", 0.0) for node in nodes)
     gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)

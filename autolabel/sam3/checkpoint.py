@@ -1,50 +1,48 @@
 """Weights of a SAM3, checked to the last tensor before anything runs with them.
 
 Meta's own loader ignores what does not fit, so that a wrong file gives a model of random weights. Here a file fits
-its architecture exactly or is refused. Files are Meta's `sam3.pt` or safetensors, told apart by content:
+its architecture exactly or is refused with the cause. Which files that are: README.md beside this one; `layouts` says
+by name what they may have besides, and what they may lack.
 
-- keys are those of the image model, alone or below `detector.`, in a `.pt` also within an entry `model`;
-- `tracker.*` and the detector's `backbone.vision_backbone.sam2_convs.*` are left out on purpose: they are the video
-  tracker and the features that only it and the interactive predictor read;
-- half-precision weights are widened to the architecture's own type;
-- the token table may be there in part: beside it, `TOKEN_IDS` names the tokens that its rows are of, and one more row,
+- Half-precision weights are widened to the architecture's own type.
+- What nothing reads is zero where a file lacks it, and the rotary tables are computed.
+- The token table may be there in part: beside it, `TOKEN_IDS` names the tokens that its rows are of, and one more row,
   the last, is that of every other token.
 """
 
-import pickle
-import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from autolabel.errors import CheckpointError
 from autolabel.sam3.architecture import ARCHITECTURES, Architecture, build_empty, place
 from autolabel.sam3.download import Checkpoint, fetch
+from autolabel.sam3.layouts import Entries, Layout, image_model, layout_of, may_be_absent, unwrapped
+from autolabel.sam3.refusals import cause
 from autolabel.sam3.upstream import Sam3Image
+from autolabel.sam3.weight_files import read, some
 
 __all__ = ["Checkpoint", "check", "fetch", "load", "save"]
 
-DETECTOR = "detector."
-NOT_OF_THE_IMAGE_MODEL = ("tracker.", "backbone.vision_backbone.sam2_convs.")
 TOKEN_TABLE = "backbone.language_backbone.encoder.token_embedding.weight"  # noqa: S105  # no password
 TOKEN_IDS = "backbone.language_backbone.encoder.token_embedding.ids"  # noqa: S105
-SHOWN = 3  # names of each kind in a message
 
-DTYPES = {  # by their names in safetensors; none of the others can be a weight
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "C64": torch.complex64,
-}
 
-# What torch's reader raises on damaged bytes, beside RuntimeError: it is an unpickler and fails as unpicklers do.
-DAMAGED_PICKLE = (RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, struct.error)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weights:
+    """The tensors of a file that fits an architecture, by the file's names."""
+
+    entries: Entries
+    layout: Layout
+
+    def of(self, name: str, expected: torch.Tensor) -> torch.Tensor | None:
+        """The model's tensor of this name, if the file has it."""
+        parts = [self.entries[there] for there in self.layout.split(name, expected) if there in self.entries]
+        return self.layout.join(name, parts) if parts else None
 
 
 def check(path: Path, architecture: Architecture) -> None:
@@ -53,7 +51,7 @@ def check(path: Path, architecture: Architecture) -> None:
     Raises:
         CheckpointError: the file is not a checkpoint, or not one of this architecture.
     """
-    _match(_with_whole_table(_entries(path, header_only=True), _signature(architecture), path), architecture, path)
+    _fitting(path, architecture, header_only=True)
 
 
 def load(path: Path, architecture: Architecture, *, device: torch.device | str) -> Sam3Image:
@@ -62,15 +60,17 @@ def load(path: Path, architecture: Architecture, *, device: torch.device | str) 
     Raises:
         CheckpointError: as `check`, or weights that are not finite numbers.
     """
-    expected = _signature(architecture)
-    weights = {}
-    entries = _entries(path, header_only=False)
-    for name, tensor in _match(_with_whole_table(entries, expected, path), architecture, path).items():
-        # A copy even on the CPU: what stays mapped to the file changes, or crashes, with the file.
-        weights[name] = tensor.to(device=device, dtype=expected[name].dtype, copy=True)
-    if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
-        raise CheckpointError(f"{path}: {_some(bad)} hold NaN or infinite weights")
+    found = _fitting(path, architecture, header_only=False)
     model = build_empty(architecture)
+    weights = {}
+    for name, expected in _signature(architecture).items():
+        tensor = found.of(name, expected)
+        if tensor is None:
+            tensor = _instead(name, model, expected)
+        # A copy even on the CPU: what stays mapped to the file changes, or crashes, with the file.
+        weights[name] = tensor.to(device=device, dtype=expected.dtype, copy=True)
+    if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"{path}: {some(bad)} hold NaN or infinite weights")
     model.load_state_dict(weights, strict=True, assign=True)
     return place(model, architecture, device=device)
 
@@ -110,66 +110,6 @@ def save(
     partial.replace(path)
 
 
-def _entries(path: Path, *, header_only: bool) -> dict[str, torch.Tensor]:
-    """The tensors of a file by the image model's names; on the meta device, or mapped from disk, if `header_only`."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    if not start:
-        raise CheckpointError(f"{path}: the file is empty")
-    if start.startswith(b"PK\x03\x04"):
-        entries = _torch_entries(path)
-    elif start.endswith(b"{") and len(start) == 9:  # after 8 bytes of header length
-        entries = _safetensors_entries(path, header_only=header_only)
-    else:
-        raise CheckpointError(
-            f"{path}: neither a safetensors file nor one of torch.save; it starts with {start!r}"
-            + (", like a web page that was saved in its place" if start.lstrip().startswith(b"<") else "")
-        )
-    if any(name.startswith(DETECTOR) for name in entries):
-        entries = {name.removeprefix(DETECTOR): value for name, value in entries.items()}
-    return {name: value for name, value in entries.items() if not name.startswith(NOT_OF_THE_IMAGE_MODEL)}
-
-
-def _safetensors_entries(path: Path, *, header_only: bool) -> dict[str, torch.Tensor]:
-    try:
-        with safe_open(path, "pt") as file:
-            names = list(file.keys())
-            if not header_only:
-                return {name: file.get_tensor(name) for name in names}
-            slices = {name: file.get_slice(name) for name in names}
-            return {
-                name: torch.empty(entry.get_shape(), dtype=DTYPES.get(entry.get_dtype(), torch.uint8), device="meta")
-                for name, entry in slices.items()
-            }
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged or truncated safetensors: {error}") from error
-
-
-def _torch_entries(path: Path) -> dict[str, torch.Tensor]:
-    """Mapped from disk: none is read until it is used."""
-    try:
-        entries: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: holds more than tensors, or is damaged; nothing in it was executed. Save its state dict alone, "
-            "best as safetensors"
-        ) from error
-    except (OSError, *DAMAGED_PICKLE) as error:
-        raise CheckpointError(f"{path}: damaged or truncated: {error}") from error
-    if isinstance(entries, dict) and isinstance(entries.get("model"), dict):
-        entries = entries["model"]
-    if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
-        raise CheckpointError(f"{path}: holds no state dict")
-    if strangers := [name for name, value in entries.items() if not isinstance(value, torch.Tensor)]:
-        raise CheckpointError(f"{path}: {_some(strangers)} are no tensors")
-    return entries
-
-
 def _with_whole_table(
     entries: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path
 ) -> dict[str, torch.Tensor]:
@@ -194,36 +134,69 @@ def _with_whole_table(
     return {name: tensor for name, tensor in entries.items() if name != TOKEN_IDS} | {TOKEN_TABLE: table}
 
 
-def _match(found: dict[str, torch.Tensor], architecture: Architecture, path: Path) -> dict[str, torch.Tensor]:
-    """`found`, if it is exactly what the architecture has.
+def _instead(name: str, model: Sam3Image, expected: torch.Tensor) -> torch.Tensor:
+    """What a model has where a file may lack a tensor: the rotary table of an attention, or zeros."""
+    owner, _, table = name.rpartition(".")
+    if table != "freqs_cis":
+        return torch.zeros(expected.shape, dtype=expected.dtype)
+    attention = model.get_submodule(owner)
+    attention._setup_rope_freqs()  # outside of the meta device that the model was built on
+    computed: torch.Tensor = attention.get_buffer(table)
+    return computed
+
+
+def _fitting(path: Path, architecture: Architecture, *, header_only: bool) -> Weights:
+    """The weights of a file, if they are those of the architecture.
 
     Raises:
-        CheckpointError: with all that differs, or the architecture that it would fit.
+        CheckpointError: with the cause if the names tell, the architecture that it would fit, or all that differs.
     """
-    problems = _differences(found, _signature(architecture))
+    everything = unwrapped(read(path, header_only=header_only))
+    entries = image_model(everything)
+    layout = layout_of(entries)
+    signature = _signature(architecture)
+    found = _with_whole_table(entries, signature, path)
+    problems = _differences(found, signature, layout)
     if not problems:
-        return found
+        return Weights(entries=found, layout=layout)
     for name, other in ARCHITECTURES.items():
-        if other != architecture and not _differences(found, _signature(other)):
+        if other != architecture and not _differences(found, _signature(other), layout):
             raise CheckpointError(
                 f"{path}: this is a checkpoint of the architecture {name!r}, not of the one asked for"
             )
+    _, needed = _expected(signature, layout)
+    if reason := cause(everything.keys(), found=found.keys(), needed=needed):
+        raise CheckpointError(f"{path}: {reason}")
     raise CheckpointError(f"{path}: not a checkpoint of this architecture: {'; '.join(problems)}")
 
 
-def _differences(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> list[str]:
+def _expected(signature: Mapping[str, torch.Tensor], layout: Layout) -> tuple[Entries, set[str]]:
+    """What a file of a layout may have of a model, and the names that it must have."""
+    expected: Entries = {}
+    needed: set[str] = set()
+    for name, tensor in signature.items():
+        there = layout.split(name, tensor)
+        expected |= there
+        if not may_be_absent(name):
+            needed |= there.keys()
+    return expected, needed
+
+
+def _differences(found: Mapping[str, torch.Tensor], signature: Mapping[str, torch.Tensor], layout: Layout) -> list[str]:
+    """What is wrong with a file's tensors, in the file's names."""
+    expected, needed = _expected(signature, layout)
     problems = []
-    if missing := expected.keys() - found.keys():
-        problems.append(f"missing {_some(missing)} of {len(expected)}")
+    if missing := needed - found.keys():
+        problems.append(f"missing {some(missing)} of {len(expected)}")
     if unexpected := found.keys() - expected.keys():
-        problems.append(f"unexpected {_some(unexpected)}")
+        problems.append(f"unexpected {some(unexpected)}")
     common = [name for name in expected if name in found]
     if misshapen := [name for name in common if found[name].shape != expected[name].shape]:
         first = misshapen[0]
         shapes = f"{tuple(found[first].shape)} instead of {tuple(expected[first].shape)}"
-        problems.append(f"of another shape {_some(misshapen)}; the first is {shapes}")
+        problems.append(f"of another shape {some(misshapen)}; the first is {shapes}")
     if mistyped := [name for name in common if _kind(found[name]) != _kind(expected[name])]:
-        problems.append(f"of another kind of number {_some(mistyped)}")
+        problems.append(f"of another kind of number {some(mistyped)}")
     return problems
 
 
@@ -237,10 +210,3 @@ def _signature(architecture: Architecture) -> Mapping[str, torch.Tensor]:
     """Tensors without memory, of every name, shape and type that an architecture's state dict has."""
     state: dict[str, torch.Tensor] = build_empty(architecture).state_dict()
     return state
-
-
-def _some(names: Iterable[str]) -> str:
-    """A count and the first few names."""
-    ordered = sorted(names)
-    more = ", ..." if len(ordered) > SHOWN else ""
-    return f"{len(ordered)} ({', '.join(ordered[:SHOWN])}{more})"

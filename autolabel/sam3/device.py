@@ -38,7 +38,7 @@ def stage(step: Stage, device: torch.device) -> Stage:
         return graph
 
     def run(*tensors: torch.Tensor, **choices: bool) -> Tensors:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        torch.compiler.cudagraph_mark_step_begin()
         return {name: tensor.clone() for name, tensor in graph(*tensors, **choices).items()}
 
     return run

@@ -2,7 +2,7 @@
 
     weights/sam3.pt                       a local file, used where it lies
     s3://bucket/sam3.pt                   any fsspec URL, kept under AUTOLABEL_CACHE (~/.cache/autolabel)
-    hf://owner/repo[@revision][/file]     the Hugging Face hub, kept in its own cache; the file is sam3.pt by default
+    hf://owner/repo[@revision][/file]     the Hugging Face hub, kept in its own cache; Meta's repositories are pinned
     pkg://package/file                    a file that an installed Python package ships
 
 Every version of a remote file has a place of its own, and appears there whole.
@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import httpx
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, get_session, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -38,8 +40,22 @@ from autolabel.storage import Listed, open_storage
 RETRY_FOR_S = 30.0
 COPY_BYTES = 16 * 2**20
 HUB_URI = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/@]+))?(/(?P<file>.+))?")
-HUB_FILE = "sam3.pt"
-HUB_REVISIONS = {"facebook/sam3": "3c879f39826c281e95690f02c7821c4de09afae7"}  # where a URI names none; else main
+HUB_TRIED_FOR_S = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubModel:
+    """What a repository's URI means where it names no file or no revision."""
+
+    file: str
+    revision: str
+
+
+HUB_MODELS = {
+    "facebook/sam3": HubModel(file="sam3.pt", revision="3c879f39826c281e95690f02c7821c4de09afae7"),
+    "facebook/sam3.1": HubModel(file="sam3.1_multiplex.pt", revision="daa63191845a41281374e725f4c9e51c7a824460"),
+}
+OTHERS = HubModel(file="sam3.pt", revision="main")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,31 +100,65 @@ def _from_hub(uri: str) -> tuple[Path, str]:
     """Let the hub's own client fetch and keep a file; the commit that it resolved the revision to is in its path."""
     if (named := HUB_URI.fullmatch(uri)) is None:
         raise CheckpointError(f"{uri}: expected hf://owner/repo, hf://owner/repo@revision or hf://owner/repo/file")
-    repo, file = named["repo"], named["file"] or HUB_FILE
-    revision = named["revision"] or HUB_REVISIONS.get(repo, "main")
-    page = f"https://huggingface.co/{repo}"
-    gated = f"{uri}: access is restricted: accept the licence at {page}, then set HF_TOKEN to a token of that account"
+    repo = named["repo"]
+    model = HUB_MODELS.get(repo, OTHERS)
+    file, revision = named["file"] or model.file, named["revision"] or model.revision
+    page = f"{constants.ENDPOINT}/{repo}"
+    gated = (
+        f"{uri}: access is restricted: accept the licence at {page} (each repository has its own), then set HF_TOKEN "
+        "to a token of that account"
+    )
     try:
-        path = Path(hf_hub_download(repo, file, revision=revision))
+        path = Path(hf_hub_download(repo, file, revision=revision, local_files_only=not _hub_answers()))
     except GatedRepoError as error:
         raise CheckpointError(gated) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise CheckpointError(f"{uri}: no such repository, or a private one and no HF_TOKEN for it: {page}") from error
     except LocalEntryNotFoundError as error:
         raise CheckpointError(
-            f"{uri}: huggingface.co cannot be reached and the file is not in its cache: connect this machine, "
-            "or put the file into a storage and name that"
+            f"{uri}: {constants.ENDPOINT} cannot be reached from here, or HF_HUB_OFFLINE forbids it, and {file} is not "
+            f"in its cache ({constants.HF_HUB_CACHE}): connect this machine, or fetch the file from {page} where there "
+            "is a connection, put it on a disk or into a bucket, and say model.checkpoint=PATH"
         ) from error
-    except (RevisionNotFoundError, EntryNotFoundError) as error:
-        raise CheckpointError(f"{uri}: {repo} has no {file} at revision {revision}") from error
+    except RevisionNotFoundError as error:
+        raise CheckpointError(f"{uri}: {repo} has no revision {revision}") from error
+    except EntryNotFoundError as error:
+        raise CheckpointError(
+            f"{uri}: {repo} has no {file} at revision {revision}; {_right_name(repo, file)}"
+        ) from error
     except HfHubHTTPError as error:
         if error.response.status_code in (401, 403):
             raise CheckpointError(gated) from error
-        raise CheckpointError(f"{uri}: huggingface.co answers {error.response.status_code}: {error}") from error
+        raise CheckpointError(f"{uri}: {constants.ENDPOINT} answers {error.response.status_code}: {error}") from error
     except (OSError, httpx.HTTPError) as error:
         raise CheckpointError(f"{uri}: download failed: {error}") from error
     commit = path.parts[-1 - len(Path(file).parts)]
     return path, f"hf://{repo}@{commit}/{file}"
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached. Its client would try for half a minute before it said no."""
+    give_up_at = time.monotonic() + HUB_TRIED_FOR_S
+    while True:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=HUB_TRIED_FOR_S / 2)
+        except OfflineModeIsEnabled:
+            return False
+        except httpx.TransportError:
+            if time.monotonic() + 1 > give_up_at:
+                return False
+            time.sleep(1)
+        else:
+            return True
+
+
+def _right_name(repo: str, file: str) -> str:
+    """What to write instead of a file that a repository does not have."""
+    if (owner := next((name for name, model in HUB_MODELS.items() if model.file == file), repo)) != repo:
+        return f"that is a file of hf://{owner}"
+    if model := HUB_MODELS.get(repo):
+        return f"its file is {model.file}"
+    return f"name the file, for example hf://{repo}/model.safetensors"
 
 
 def _from_package(uri: str) -> Path:

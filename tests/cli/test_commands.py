@@ -1,5 +1,6 @@
 """What a user sees of a command that cannot run: one message, and the exit code that says why."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -7,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
+import autolabel
 from autolabel.config import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "autolabel.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    merged = os.environ | (environment or {})
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, env=merged)
 
 
 @pytest.mark.parametrize(
@@ -47,12 +52,32 @@ def test_a_bad_call_exits_with_2_and_says_why(arguments: list[str], message: str
     assert list(tmp_path.iterdir()) == []  # Hydra leaves nothing behind
 
 
+@pytest.mark.parametrize("model", ["sam3", "sam3.1"])
+def test_without_a_connection_the_weights_are_asked_for(model: str, tmp_path: Path) -> None:
+    """How soon: tests/sam3/test_download.py."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"")
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path / "cache")}
+    arguments = ["label", f"model={model}", "input.uri=in", "output.uri=out", "prompts=[car]"]
+    result = run(*arguments, cwd=tmp_path, environment=environment)
+    assert result.returncode == 2
+    assert f"hf://facebook/{model}: http://127.0.0.1:9 cannot be reached from here" in result.stderr
+    assert "say model.checkpoint=PATH" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_explains_every_key() -> None:
     for command in COMMANDS:
         result = run(command, "--help")
         assert result.returncode == 0
         assert "output.uri=" in result.stdout
-    assert "model=demo|sam3" in run("label", "--help").stdout
+    assert "model=demo|sam3|sam3.1" in run("label", "--help").stdout
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"autolabel {autolabel.__version__}\n")
 
 
 def test_cfg_job_prints_what_would_run(tmp_path: Path) -> None:

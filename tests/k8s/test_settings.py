@@ -11,13 +11,13 @@ from autolabel.pipeline.cluster import actor_pool
 from autolabel.prompts.categories import prompt_entries, read_categories
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
-from tests.k8s.manifests import K8S, RAYJOBS, WAYS, WITH_GPUS, Document, amount, built, group_of, the
+from tests.k8s.manifests import IMAGE, RAYJOBS, WAYS, WITH_GPUS, Document, amount, built, group_of, the
 
 
 def settings_of(documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> LabelConfig:
     """What the ConfigMap's overrides compose to, as the job reads them."""
-    monkeypatch.syspath_prepend(K8S)
-    from with_overrides import overrides_of  # type: ignore[import-not-found]
+    monkeypatch.syspath_prepend(IMAGE)
+    from with_overrides import overrides_of
 
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
     settings: LabelConfig = compose_config("label", overrides_of(the(documents, "ConfigMap")["data"]["overrides"]))

@@ -62,9 +62,9 @@ def test_duckdb(folder: Path, duckdb: "DuckDBPyConnection") -> None:
             select unnest(instances, recursive := true) from '{folder}/*.parquet'
         ) group by phrase order by phrase nulls last
     """
-    assert duckdb.sql(query).fetchall() == [("car", 1, 6), ("van", 1, 6), (None, 1, 6)]
+    assert duckdb.execute(query).fetchall() == [("car", 1, 6), ("van", 1, 6), (None, 1, 6)]
     for unit in range(len(NAMES)):
-        assert duckdb.sql(f"select count(*) from '{folder}/{unit:08d}.parquet'").fetchall() == [(2,)]
+        assert duckdb.execute(f"select count(*) from '{folder}/{unit:08d}.parquet'").fetchall() == [(2,)]
 
 
 def test_polars(folder: Path) -> None:

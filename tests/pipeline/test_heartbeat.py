@@ -1,14 +1,15 @@
 """The heartbeat hears of every image, and not of every batch."""
 
+import time
+
 import pytest
 
-from autolabel.pipeline import heartbeat
 from autolabel.pipeline.heartbeat import HeartbeatActor, Throttled
 
 
 def test_counts_are_told_on_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock_s = [0.0]
-    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: clock_s[-1])
+    monkeypatch.setattr(time, "monotonic", lambda: clock_s[-1])
     told: list[int] = []
     on_segmented = Throttled(told.append)
     for seconds in (100.0, 100.2, 100.9, 101.0, 101.5, 105.0):

@@ -8,15 +8,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from autolabel.images import decode
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
+from autolabel.pipeline import load
 from autolabel.pipeline import unit as labeler_module
+from autolabel.pipeline.finish import labels_from_results
 from autolabel.pipeline.timing import StageSeconds
 from autolabel.storage.local import LocalStorage
 from tests.support.deadly import deadly_images, make_deadly
@@ -92,7 +94,7 @@ def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(owner, name, slowly)
 
     slow(LocalStorage, "read", 0.3)
-    slow(decode, "decode", 0.35)
+    slow(load, "decode", 0.35)
     slow(FoundEverywhere, "segment", 0.6)
     slow(labeler_module, "labels_from_results", 0.45)
     slow(LocalStorage, "create_once", 1.5)
@@ -129,11 +131,10 @@ def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: 
     write_scenes(tmp_path / "in", count=40, seed=0)
     job, _ = planned_job(tmp_path, "batch.images=1")
     engine, may_finish = FoundNowhere(), threading.Event()
-    finish = labeler_module.labels_from_results
 
-    def held_up(*arguments: object) -> ImageLabels:
+    def held_up(*arguments: Any) -> ImageLabels:
         assert may_finish.wait(30)
-        return finish(*arguments)  # type: ignore[arg-type]
+        return labels_from_results(*arguments)
 
     monkeypatch.setattr(labeler_module, "labels_from_results", held_up)
     with ThreadPoolExecutor(1) as pool:

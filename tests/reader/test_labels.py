@@ -19,7 +19,7 @@ from autolabel import Labels
 from autolabel.errors import BadInput, RejectCode, StorageError
 from autolabel.labels.types import Status
 from autolabel.labels.units import unit_uri
-from autolabel.storage import open_storage
+from autolabel.storage import Storage, open_storage
 from tests.support.outputs import UNIT_SIZE, labelled_scenes
 from tests.support.s3 import S3
 
@@ -63,7 +63,7 @@ print([name for name in ("torch", "ray", "cv2", "matplotlib", "pandas") if name 
 
 def test_what_the_package_has_not_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Lables'"):
-        autolabel.Lables  # noqa: B018
+        autolabel.Lables  # type: ignore[attr-defined]  # noqa: B018 - that is the test
 
 
 def test_images_come_in_order_with_all_that_their_rows_hold(labels: Labels, folder: Path) -> None:
@@ -175,17 +175,22 @@ def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: "DuckDBPyConn
     reader = labels.instances() if name == "instances" else labels.candidates()
     names = {category.id: category.name for category in labels.categories}
     expected = flat.sql(
-        f"select image_id, uri, category_id, phrase, score, presence, bbox, area from {name}"
+        f"select image_id, uri, category_id, prompt_id, phrase, score, presence, bbox, area from {name}"
     ).fetchall()
     rows = reader.read_all().to_pylist()
     assert len(rows) == len(expected) > 10
-    for row, (image_id, uri, category_id, phrase, score, presence, bbox, area) in zip(rows, expected, strict=True):
+    for row, (image_id, uri, category_id, prompt_id, phrase, score, presence, bbox, area) in zip(
+        rows, expected, strict=True
+    ):
         assert row == {
             "image_id": image_id,
             "uri": uri,
             "category_id": category_id,
             "category": names[category_id],
+            "prompt_id": prompt_id,
             "phrase": phrase,
+            "object_id": None,
+            "track_id": None,
             "score": score,
             "presence": presence,
             "box_left": bbox[0],
@@ -220,8 +225,10 @@ def test_an_image_is_turned_as_the_job_turned_it(tmp_path: Path) -> None:
         with Image.open(path) as opened:
             upright = opened.size
             opened.save(path, exif=exif)
-        image = replace(Labels(str(tmp_path / name / "labels"))[1], sha256=None)  # as if that file had been labelled
-        assert image.image().size == (upright[::-1] if name == "turned" else upright)
+        size_wh = upright[::-1] if name == "turned" else upright
+        row = Labels(str(tmp_path / name / "labels"))[1]
+        image = replace(row, sha256=None, size_hw=size_wh[::-1])  # as if that file had been labelled
+        assert image.image().size == size_wh
 
 
 def test_a_drawing_shows_the_instances_asked_for(labels: Labels) -> None:
@@ -278,7 +285,7 @@ def test_only_what_is_asked_for_is_read(folder: Path, monkeypatch: pytest.Monkey
     storage = type(open_storage(str(folder), {}))
     whole = storage.read
 
-    def recorded(self: object, uri: str, **options: str) -> bytes:
+    def recorded(self: Storage, uri: str, **options: str) -> bytes:
         read.append(uri.rpartition("/")[2])
         return whole(self, uri, **options)
 

@@ -1,6 +1,5 @@
 """Only the right weights are loaded; everything else is one CheckpointError that says what is wrong."""
 
-import json
 import os
 import pickle
 from collections.abc import Callable
@@ -13,13 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from autolabel.errors import CheckpointError
-from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import FULL, TINY, build, build_empty, seed_weights
 from autolabel.sam3.checkpoint import TOKEN_IDS, TOKEN_TABLE, check, load, save
 from autolabel.sam3.upstream import Sam3Image
-from tests.sam3 import meta_builder
+from tests.support.weight_layouts import State, released
 
-State = dict[str, torch.Tensor]
 ONE = "dot_prod_scoring.hs_proj.weight"
 
 
@@ -32,15 +29,6 @@ def state(tiny: Sam3Image) -> State:
 def equal(model: Sam3Image, state: State) -> bool:
     loaded = model.state_dict()
     return loaded.keys() == state.keys() and all(torch.equal(loaded[name], state[name]) for name in state)
-
-
-def as_metas_release(state: State) -> State:
-    """The layout of sam3.pt: the detector's weights, and those of the video tracker and its neck."""
-    return {
-        **{f"detector.{name}": tensor for name, tensor in state.items()},
-        "detector.backbone.vision_backbone.sam2_convs.0.conv_1x1.bias": torch.ones(4),
-        "tracker.maskmem_tpos_enc": torch.ones(7, 1, 1, 64),
-    }
 
 
 class TestGood:
@@ -69,27 +57,14 @@ class TestGood:
 
     @pytest.mark.parametrize("nested", [False, True])
     def test_metas_layout(self, nested: bool, state: State, tmp_path: Path) -> None:
-        weights = as_metas_release(state)
+        weights = released(state)
         torch.save({"model": weights, "epoch": 3} if nested else weights, tmp_path / "sam3.pt")
         check(tmp_path / "sam3.pt", TINY)
         assert equal(load(tmp_path / "sam3.pt", TINY, device="cpu"), state)
 
     def test_metas_layout_in_safetensors(self, state: State, tmp_path: Path) -> None:
-        save_file(as_metas_release(state), tmp_path / "sam3.safetensors")
+        save_file(released(state), tmp_path / "sam3.safetensors")
         assert equal(load(tmp_path / "sam3.safetensors", TINY, device="cpu"), state)
-
-    def test_metas_video_model_has_exactly_these_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A file with every name and shape of the released sam3.pt, and holes for weights, is one of FULL.
-
-        No weight is read to tell so.
-        """
-        released = meta_builder.released_state()
-        assert len(released) == 1465
-        write_holes(tmp_path / "sam3.safetensors", released)
-        monkeypatch.setattr(checkpoint, "safe_open", HeaderOnly)
-        check(tmp_path / "sam3.safetensors", FULL)
-        with pytest.raises(CheckpointError, match="this is a checkpoint of the architecture 'full'"):
-            check(tmp_path / "sam3.safetensors", TINY)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_is_widened(self, dtype: torch.dtype, state: State, tmp_path: Path) -> None:
@@ -180,25 +155,6 @@ class TestPartOfTheTokenTable:
         save_file(state | {TOKEN_IDS: torch.tensor([5])}, tmp_path / "few.safetensors")
         with pytest.raises(CheckpointError, match=r"missing 1 .*unexpected 1"):
             check(tmp_path / "few.safetensors", TINY)
-
-
-class HeaderOnly:
-    """A safetensors file of which no tensor may be read."""
-
-    def __init__(self, path: Path, framework: str) -> None:
-        self._file: Any = safe_open(path, framework)
-
-    def __enter__(self) -> "HeaderOnly":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing to close."""
-
-    def keys(self) -> list[str]:
-        return list(self._file.keys())
-
-    def get_slice(self, name: str) -> object:
-        return self._file.get_slice(name)
 
 
 class Malicious:
@@ -355,20 +311,3 @@ def meta_stage() -> object:
 
     zero = torch.zeros(1, dtype=torch.long)
     return find_stage(zero, zero)
-
-
-def write_holes(path: Path, state: State) -> None:
-    """A safetensors file with these names and shapes and a hole for their bytes: it takes no room on the disk."""
-    header, end = {}, 0
-    for name, tensor in state.items():
-        start, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": "C64" if tensor.is_complex() else "F32",
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
-        assert tensor.dtype in (torch.float32, torch.complex64)
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)

@@ -20,7 +20,7 @@ from huggingface_hub import errors as hub
 
 from autolabel.errors import CheckpointError
 from autolabel.sam3 import download
-from autolabel.sam3.download import HUB_REVISIONS, fetch
+from autolabel.sam3.download import HUB_MODELS, fetch
 
 DATA = b"weights" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -90,7 +90,7 @@ class TestStorage:
         assert one.path.parent == cache
         assert one.path.name.endswith("-sam3.pt")
         assert (one.sha256, len(downloads)) == (SHA256, 1)
-        assert one.source.startswith(f"{self.uri} (size 7000, modified ")
+        assert one.source.startswith(f"{self.uri} (size 7000)")
 
     def test_is_downloaded_once_by_many_threads(self, memory: MemoryFileSystem, downloads: list[str]) -> None:
         start = threading.Barrier(8)
@@ -105,9 +105,9 @@ class TestStorage:
 
     def test_versions_do_not_mix(self, memory: MemoryFileSystem, downloads: list[str]) -> None:
         old = fetch(self.uri, storage_options={})
-        memory.pipe_file("/models/sam3.pt", DATA[::-1])  # of the same size
+        memory.pipe_file("/models/sam3.pt", DATA[::-1] + b"!")
         new = fetch(self.uri, storage_options={})
-        assert (old.path.read_bytes(), new.path.read_bytes(), len(downloads)) == (DATA, DATA[::-1], 2)
+        assert (old.path.read_bytes(), new.path.read_bytes(), len(downloads)) == (DATA, DATA[::-1] + b"!", 2)
 
     def test_a_file_replaced_meanwhile_is_not_kept(
         self, memory: MemoryFileSystem, cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -214,8 +214,8 @@ def test_is_downloaded_once_by_many_processes(cache: Path) -> None:
     assert Path(path).read_bytes() == DATA
 
 
-PINNED = HUB_REVISIONS["facebook/sam3"]
-LICENCE = "accept the licence at https://huggingface.co/o/r, then set HF_TOKEN"
+PINNED = {repo: model.revision for repo, model in HUB_MODELS.items()}
+LICENCE = "accept the licence at https://huggingface.co/o/r .*, then set HF_TOKEN"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -224,13 +224,27 @@ def answer(status: int) -> httpx.Response:
 
 
 class TestHub:
+    @pytest.fixture(autouse=True)
+    def reachable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(download, "_hub_answers", lambda: True)
+
     @pytest.mark.parametrize(
         ("uri", "asked", "source"),
         [
             (
                 "hf://facebook/sam3",
-                ("facebook/sam3", "sam3.pt", HUB_REVISIONS["facebook/sam3"]),
+                ("facebook/sam3", "sam3.pt", PINNED["facebook/sam3"]),
                 "facebook/sam3@{}/sam3.pt",
+            ),
+            (
+                "hf://facebook/sam3.1",
+                ("facebook/sam3.1", "sam3.1_multiplex.pt", PINNED["facebook/sam3.1"]),
+                "facebook/sam3.1@{}/sam3.1_multiplex.pt",
+            ),
+            (
+                "hf://facebook/sam3/model.safetensors",
+                ("facebook/sam3", "model.safetensors", PINNED["facebook/sam3"]),
+                "facebook/sam3@{}/model.safetensors",
             ),
             ("hf://facebook/sam3@v2", ("facebook/sam3", "sam3.pt", "v2"), "facebook/sam3@{}/sam3.pt"),
             ("hf://me/mine", ("me/mine", "sam3.pt", "main"), "me/mine@{}/sam3.pt"),
@@ -241,8 +255,8 @@ class TestHub:
     def test_finds_the_file_and_its_commit(
         self, uri: str, asked: tuple[str, str, str], source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def downloaded(repo: str, file: str, *, revision: str) -> str:
-            assert (repo, file, revision) == asked
+        def downloaded(repo: str, file: str, *, revision: str, local_files_only: bool) -> str:
+            assert (repo, file, revision, local_files_only) == (*asked, False)
             path = tmp_path / "models--x" / "snapshots" / COMMIT / file
             path.parent.mkdir(parents=True)
             path.write_bytes(DATA)
@@ -257,15 +271,14 @@ class TestHub:
         ("error", "reason"),
         [
             (hub.GatedRepoError("no", response=answer(403)), LICENCE),
-            (
-                hub.HfHubHTTPError("no", response=answer(401)),
-                "accept the licence at https://huggingface.co/o/r, then set HF_TOKEN",
-            ),
+            (hub.HfHubHTTPError("no", response=answer(401)), LICENCE),
             (hub.RepositoryNotFoundError("no", response=answer(401)), "no such repository, or a private one"),
-            (hub.RevisionNotFoundError("no", response=answer(404)), r"o/r has no sam3\.pt at revision main"),
-            (hub.RemoteEntryNotFoundError("no", response=answer(404)), r"o/r has no sam3\.pt at revision main"),
-            (hub.LocalEntryNotFoundError("no"), "cannot be reached"),
-            (hub.OfflineModeIsEnabled("offline"), "download failed: offline"),
+            (hub.RevisionNotFoundError("no", response=answer(404)), "o/r has no revision main"),
+            (
+                hub.RemoteEntryNotFoundError("no", response=answer(404)),
+                r"o/r has no sam3\.pt at revision main; that is a file of hf://facebook/sam3",
+            ),
+            (hub.LocalEntryNotFoundError("no"), "cannot be reached .* say model.checkpoint=PATH"),
             (hub.HfHubHTTPError("busy", response=answer(503)), "answers 503"),
             (httpx.ReadTimeout("slow"), "download failed: slow"),
             (OSError(28, "No space left on device"), "No space left"),
@@ -273,12 +286,29 @@ class TestHub:
         ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
     )
     def test_failures(self, error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        def failing(repo: str, file: str, *, revision: str) -> str:
+        def failing(*_: str, **__: object) -> str:
             raise error
 
         monkeypatch.setattr(download, "hf_hub_download", failing)
         with pytest.raises(CheckpointError, match=f"hf://o/r: .*{reason}"):
             fetch("hf://o/r", storage_options={})
+
+    @pytest.mark.parametrize(
+        ("uri", "reason"),
+        [
+            ("hf://facebook/sam3.1/sam3.pt", r"that is a file of hf://facebook/sam3$"),
+            ("hf://facebook/sam3/sam3.1_multiplex.pt", r"that is a file of hf://facebook/sam3\.1$"),
+            ("hf://facebook/sam3.1/model.safetensors", r"its file is sam3\.1_multiplex\.pt$"),
+            ("hf://me/mine/weights.pt", r"name the file, for example hf://me/mine/model\.safetensors$"),
+        ],
+    )
+    def test_another_repositorys_file_name(self, uri: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def missing(*_: str, **__: object) -> str:
+            raise hub.RemoteEntryNotFoundError("no", response=answer(404))
+
+        monkeypatch.setattr(download, "hf_hub_download", missing)
+        with pytest.raises(CheckpointError, match=reason):
+            fetch(uri, storage_options={})
 
     @pytest.mark.parametrize("uri", ["hf://", "hf://sam3", "hf://o/r@", "hf://o/r@a@b", "hf://o//r", "hf://o/r/"])
     def test_malformed(self, uri: str) -> None:
@@ -288,6 +318,50 @@ class TestHub:
     def test_names_that_the_hub_never_had(self) -> None:
         with pytest.raises(CheckpointError, match="no such repository"):
             fetch("hf://o o/r--r", storage_options={})
+
+
+class TestUnreachableHub:
+    @pytest.fixture(autouse=True)
+    def unreachable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(download.constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+        monkeypatch.setattr(download.constants, "HF_HUB_CACHE", str(tmp_path))
+
+    @pytest.mark.parametrize("uri", ["hf://facebook/sam3", "hf://facebook/sam3.1", "hf://me/mine"])
+    def test_is_told_in_seconds_with_what_to_do(self, uri: str) -> None:
+        started = time.monotonic()
+        with pytest.raises(
+            CheckpointError, match=r"cannot be reached.*fetch the file from .*say model\.checkpoint=PATH"
+        ):
+            fetch(uri, storage_options={})
+        assert time.monotonic() - started < 8  # 24 by the hub's client alone
+
+    def test_is_not_needed_for_what_is_in_the_cache(self, tmp_path: Path) -> None:
+        revision = PINNED["facebook/sam3.1"]
+        kept = tmp_path / "models--facebook--sam3.1" / "snapshots" / revision / "sam3.1_multiplex.pt"
+        kept.parent.mkdir(parents=True)
+        kept.write_bytes(DATA)
+        found = fetch("hf://facebook/sam3.1", storage_options={}, sha256=SHA256)
+        assert (found.path, found.source) == (kept, f"hf://facebook/sam3.1@{revision}/sam3.1_multiplex.pt")
+
+    def test_a_short_failure_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: list[str] = []
+
+        class Session:
+            def head(self, url: str, *, timeout: float) -> None:
+                tried.append(url)
+                if len(tried) < 3:
+                    raise httpx.ConnectError("not yet")
+
+        monkeypatch.setattr(download, "get_session", Session)
+        monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
+        assert download._hub_answers()
+        assert len(tried) == 3
+
+    def test_offline_mode_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(download.constants, "is_offline_mode", lambda: True)
+        monkeypatch.setattr(download.time, "sleep", lambda seconds: pytest.fail("waited"))
+        with pytest.raises(CheckpointError, match=r"HF_HUB_OFFLINE forbids it"):
+            fetch("hf://facebook/sam3", storage_options={})
 
 
 class TestPackage:
