@@ -25,6 +25,7 @@ def stored(mask: np.ndarray, fault: str, other: str) -> dict[str, Any]:
     left, top, width, height = bbox_xywh(rle)
     instance: dict[str, Any] = {
         "category_id": 1,
+        "prompt_id": 0,
         "score": 0.9,
         "presence": 0.9,
         "phrase": "car",

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autolabel.images import decode
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
+from autolabel.pipeline import load
 from autolabel.pipeline import unit as labeler_module
 from autolabel.pipeline.finish import labels_from_results
 from autolabel.pipeline.timing import StageSeconds
@@ -94,7 +94,7 @@ def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(owner, name, slowly)
 
     slow(LocalStorage, "read", 0.3)
-    slow(decode, "decode", 0.35)
+    slow(load, "decode", 0.35)
     slow(FoundEverywhere, "segment", 0.6)
     slow(labeler_module, "labels_from_results", 0.45)
     slow(LocalStorage, "create_once", 1.5)

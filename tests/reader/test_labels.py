@@ -173,17 +173,22 @@ def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: duckdb.DuckDB
     reader = labels.instances() if name == "instances" else labels.candidates()
     names = {category.id: category.name for category in labels.categories}
     expected = flat.sql(
-        f"select image_id, uri, category_id, phrase, score, presence, bbox, area from {name}"
+        f"select image_id, uri, category_id, prompt_id, phrase, score, presence, bbox, area from {name}"
     ).fetchall()
     rows = reader.read_all().to_pylist()
     assert len(rows) == len(expected) > 10
-    for row, (image_id, uri, category_id, phrase, score, presence, bbox, area) in zip(rows, expected, strict=True):
+    for row, (image_id, uri, category_id, prompt_id, phrase, score, presence, bbox, area) in zip(
+        rows, expected, strict=True
+    ):
         assert row == {
             "image_id": image_id,
             "uri": uri,
             "category_id": category_id,
             "category": names[category_id],
+            "prompt_id": prompt_id,
             "phrase": phrase,
+            "object_id": None,
+            "track_id": None,
             "score": score,
             "presence": presence,
             "box_left": bbox[0],
@@ -219,8 +224,10 @@ def test_an_image_is_turned_as_the_job_turned_it(tmp_path: Path) -> None:
         with Image.open(path) as opened:
             upright = opened.size
             opened.save(path, exif=exif)
-        image = replace(Labels(str(tmp_path / name / "labels"))[1], sha256=None)  # as if that file had been labelled
-        assert image.image().size == (upright[::-1] if name == "turned" else upright)
+        size_wh = upright[::-1] if name == "turned" else upright
+        row = Labels(str(tmp_path / name / "labels"))[1]
+        image = replace(row, sha256=None, size_hw=size_wh[::-1])  # as if that file had been labelled
+        assert image.image().size == size_wh
 
 
 def test_a_drawing_shows_the_instances_asked_for(labels: Labels) -> None:

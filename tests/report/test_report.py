@@ -91,7 +91,7 @@ def test_an_image_that_is_gone_or_changed_is_told_on_its_card(tmp_path: Path) ->
     (images / "000002.jpg").write_bytes((images / "000003.jpg").read_bytes())
     reported_of(output.uri)
     cards = cards_of(tmp_path / "labels" / "report")
-    assert cards["000001.jpg"]["problem"] == "missing: no longer there"
+    assert cards["000001.jpg"]["problem"] == "missing: not there"
     assert cards["000002.jpg"]["problem"] == "changed: not the bytes that were labelled"
     assert cards["000003.jpg"]["problem"] is None
 
