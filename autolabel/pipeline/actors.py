@@ -2,7 +2,7 @@
 
 A unit is never split: it is one row of a block of its own, so a retry repeats exactly one unit, and the file that
 it creates once makes the repetition harmless. Image bytes never enter the object store: actors fetch for themselves,
-two units in hand each (measured against fetch tasks ahead of the actors: see jobs/README.md).
+two units in hand each (measured against fetch tasks ahead of the actors: see jobs/benchmarks/README.md).
 """
 
 import logging
