@@ -47,7 +47,7 @@ format: .venv/ready
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Both locks anew from pyproject.toml; k8s/requirements.lock is the part of the other that running needs, for the image.
+# Both locks anew from pyproject.toml; the image gets the part of the other that running needs.
 COMPILE := .venv/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
     --generate-hashes --no-emit-index-url --no-header --quiet
 
@@ -55,7 +55,7 @@ lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --quiet uv
 	$(COMPILE) --extra dev --output-file requirements.lock
-	$(COMPILE) --constraint requirements.lock --output-file k8s/requirements.lock
+	$(COMPILE) --constraint requirements.lock --output-file k8s/image/requirements.lock
 
 clean:
 	rm -rf .venv build dist demo

@@ -6,8 +6,8 @@ Exceptions
     │   └── CheckpointError       exit code 2: a checkpoint that is missing, gated, broken or another model's
     ├── Refused                   exit code 3: the output is of a job with other settings, or in another run's hands
     ├── StorageError              exit code 1: a storage that still fails after all retries
-    ├── ProcessUnusable           never leaves a job: its process ends, and another one tries the unit again
     └── JobFailed                 exit code 1: the pipeline ended before every unit was done
+        └── DeviceUnusable        exit code 1: a GPU was asked for, and cannot be used
     RejectedImage                 never leaves a job: it becomes that image's row
 
 A bad image is data, not an error: its row says `rejected`, with one of the codes below.
@@ -53,12 +53,12 @@ class StorageError(AutolabelError):
     """A storage that keeps failing: the job ends, and the next run continues it."""
 
 
-class ProcessUnusable(AutolabelError):
-    """The model of this process cannot be used any more; that of a new one can."""
-
-
 class JobFailed(AutolabelError):
     """The pipeline ended before every unit was done."""
+
+
+class DeviceUnusable(JobFailed):
+    """A process was given a GPU and cannot use it; labelling on its CPU instead would take a hundred times as long."""
 
 
 class RejectCode(StrEnum):

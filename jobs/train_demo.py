@@ -27,7 +27,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from autolabel.config.compose import conf_dir
+from autolabel.config.compose import conf_dir, register_schemas
 from autolabel.demo.training.calibrate import calibrate
 from autolabel.demo.training.examples import FEW_OBJECTS, Example, draw_examples, make_batch
 from autolabel.demo.training.forward import answer
@@ -87,11 +87,12 @@ class Trainer:
         self.model.backbone.language_backbone.encoder.token_embedding.requires_grad_(False)
         self.heads = AttributeHeads(TINY.width).to(self.device)
         trained = [p for p in [*self.model.parameters(), *self.heads.parameters()] if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trained if p.ndim > 1]},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in trained if p.ndim > 1]},
-                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-            ],
+            groups,
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             betas=(0.9, 0.98),
@@ -145,7 +146,7 @@ class Trainer:
             segmented=segmented,
             by_iou=min(1.0, max(0.0, (self._learnt(done) - BY_IOU_FROM) / (BY_IOU_UNTIL - BY_IOU_FROM))),
         )
-        total = sum(WEIGHTS[name] * loss for name, loss in found.items())
+        total = torch.stack([WEIGHTS[name] * loss for name, loss in found.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         gradient = nn.utils.clip_grad_norm_(self.trained, LARGEST_GRADIENT)
@@ -279,5 +280,6 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    register_schemas()
     ConfigStore.instance().store(name="train_demo_schema", node=TrainConfig)
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train_demo")(main)()

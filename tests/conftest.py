@@ -1,18 +1,22 @@
 """What tests share: an S3 server process, and a Ray that lets nobody else in."""
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.faulty_s3 import FaultyS3
+from tests.support.photographs import write_photographs
 from tests.support.s3 import S3, s3_server
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
 TESTS = Path(__file__).parent
-SHARED_IMAGES = TESTS.parent.parent / "shared" / "images"
 
 # Inherited by every process that a test starts.
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -45,12 +49,25 @@ def faulty(failing_server: str) -> Iterator[FaultyS3]:
     server.clear()
 
 
+@pytest.fixture
+def duckdb() -> Iterator["DuckDBPyConnection"]:
+    """A connection of the test's own.
+
+    No test module imports DuckDB by name: pytest's loader, which modules of its plugins keep, holds test modules to the
+    very end, and nanobind reports as leaked, on a page, what they hold.
+    """
+    import duckdb
+
+    with duckdb.connect() as connection:
+        yield connection
+
+
 @pytest.fixture(scope="session")
-def photos() -> Path:
-    """The folder of real photos beside the checkout."""
-    if not SHARED_IMAGES.is_dir():
-        pytest.skip("needs the photos in ../shared/images")
-    return SHARED_IMAGES
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn photographs, of different sizes."""
+    folder = tmp_path_factory.mktemp("photographs")
+    write_photographs(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +77,7 @@ def cluster() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, about itself
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 

@@ -24,6 +24,7 @@ from autolabel.config.overrides import expand_prompts
 from autolabel.errors import AutolabelError
 from autolabel.redaction import redacted, redacted_override
 from autolabel.signals import interruptible
+from autolabel.version import __version__
 
 BAD_CONFIGURATION = 2
 
@@ -132,6 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if arguments else BAD_CONFIGURATION
+    if arguments[0] == "--version":
+        print(f"autolabel {__version__}")
+        return 0
     command, *overrides = arguments
     if command == "submit" and overrides and overrides[0] in COMMANDS:
         return submit(overrides[0], overrides[1:])

@@ -24,8 +24,20 @@ def conf_dir() -> Path:
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
+QUIET_HYDRA = {
+    "output_subdir": None,
+    "run": {"dir": "."},
+    "job_logging": {"root": None},
+    "hydra_logging": {"root": None},
+}
+
+
 def register_schemas() -> None:
-    """Make each command's dataclass known to Hydra as `<command>_schema`."""
+    """Make each command's dataclass known to Hydra as `<command>_schema`.
+
+    Every command names `quiet_hydra`, too: Hydra makes no folders, and leaves logging to the command.
+    """
+    ConfigStore.instance().store(name="quiet_hydra", node={"hydra": QUIET_HYDRA})
     for command, schema in COMMANDS.items():
         node = OmegaConf.structured(schema)
         allow_overrides(node)

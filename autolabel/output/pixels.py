@@ -9,6 +9,7 @@ import numpy.typing as npt
 from autolabel.errors import RejectCode, RejectedImage
 from autolabel.images.decode import decode
 from autolabel.inputs import fetch_image
+from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.types import ImageLabels
 from autolabel.output.job_output import JobOutput
 
@@ -20,7 +21,9 @@ def read_labelled_pixels(output: JobOutput, image: ImageLabels, input_options: d
         RejectedImage: the image is gone, may not be read, cannot be decoded, or is another one than was labelled.
         StorageError: its storage keeps failing.
     """
-    data = fetch_image(output.plan.image(image.image_id), input_options)
+    locator = output.plan.image(image.image_id).locator
+    location = ImageLocation(image.uri, locator=locator)  # of any size and etag: the sha256 tells
+    data = fetch_image(location, input_options)
     if image.sha256 is not None and hashlib.sha256(data).hexdigest() != image.sha256:
         raise RejectedImage(RejectCode.CHANGED, "not the bytes that were labelled")
     settings = output.record.settings.image

@@ -1,4 +1,6 @@
-"""What a labelling actor tells Prometheus, by the exporter that Ray runs on every node; `k8s/grafana.json` shows it.
+"""Metrics of labelling actors for Prometheus, by the exporter that Ray runs on every node.
+
+`k8s/monitoring/grafana.json` is a dashboard of them.
 
 Shares follow from rates: an actor's model was busy for rate(autolabel_stage_seconds_total{stage="segment"}), and waited
 for images for rate(autolabel_wait_seconds_total). A stage's rate over that of autolabel_images_total is its seconds for

@@ -44,6 +44,11 @@ class HostTensor:
             self._arrived.synchronize()
         return self._tensor
 
+    @property
+    def nbytes(self) -> int:
+        """What it weighs, there or not."""
+        return self._tensor.nbytes
+
     def split(self, sizes: Sequence[int]) -> list["HostTensor"]:
         """Parts of so many rows each."""
         return [HostTensor(part, self._arrived) for part in torch.split(self._tensor, list(sizes))]
@@ -56,7 +61,7 @@ def to_host(tensor: torch.Tensor) -> HostTensor:
     copies = _copy_stream(tensor.device)
     copies.wait_stream(torch.cuda.current_stream(tensor.device))
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)  # torch keeps such memory when it is freed
-    arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    arrived = torch.cuda.Event(blocking=True)
     with torch.cuda.stream(copies):
         host.copy_(tensor, non_blocking=True)
         arrived.record(copies)
@@ -66,7 +71,7 @@ def to_host(tensor: torch.Tensor) -> HostTensor:
 
 @cache
 def _copy_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device)
 
 
 def stage(step: Stage, device: torch.device, *, recorded: bool) -> Stage:
@@ -91,7 +96,7 @@ def stage(step: Stage, device: torch.device, *, recorded: bool) -> Stage:
         return graph(*tensors, **choices)
 
     def run_recorded(*tensors: torch.Tensor, **choices: bool) -> Tensors:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        torch.compiler.cudagraph_mark_step_begin()
         return {name: tensor.clone() for name, tensor in graph(*tensors, **choices).items()}
 
     if not recorded:

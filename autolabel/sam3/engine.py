@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import pad
 
-from autolabel.errors import ProcessUnusable
 from autolabel.sam3.architecture import Architecture
 from autolabel.sam3.chunks import Chunks, padded
 from autolabel.sam3.device import HostTensor, on_device, to_host
@@ -25,10 +24,14 @@ from autolabel.sam3.upstream import Prompt, Sam3Image
 Item = TypeVar("Item")
 
 LARGEST_TENSOR = 2**30  # elements
-OUT_OF_GRAPHS = (
-    "the GPU ran out of memory in a compiled model, after which its CUDA graphs cannot be used; "
-    "batch.memory_mb=... takes less at a time, model.compile=false goes on with smaller pieces by itself"
+WITHOUT_GRAPHS = (
+    "the GPU ran out of memory in a compiled model, whose CUDA graphs cannot be used after that: the process must end; "
+    "batch.memory_mb=... takes less at a time, and with model.compile=false it goes on with smaller pieces by itself"
 )
+
+
+class GraphsLost(RuntimeError):
+    """The compiled model of this process cannot be used any more; that of a new process can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ class Engine:
         Raises:
             ValueError: pixels of another size or type, or a pair of an image that is not there.
             torch.OutOfMemoryError: a single image with a single pair does not fit.
-            ProcessUnusable: a compiled model has run out of a GPU's memory.
+            GraphsLost: a compiled model has run out of a GPU's memory.
         """
         side = self._architecture.resolution
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (3, side, side):
@@ -131,7 +134,7 @@ class Engine:
         except torch.OutOfMemoryError as error:
             if not self._recorded:
                 raise
-            raise ProcessUnusable(f"{OUT_OF_GRAPHS}: {error}") from error
+            raise GraphsLost(f"{WITHOUT_GRAPHS} ({error})") from error
         return [results[index] for index in range(len(pairs))]
 
     def _segment_pairs(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Iterator[PairResult]:

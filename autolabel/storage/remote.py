@@ -14,7 +14,7 @@ from autolabel.errors import BadInput, StorageError
 from autolabel.redaction import without_secrets
 from autolabel.storage.base import Listed, ObjectChanged, Result, Storage, retrying
 
-MODIFIED = ("LastModified", "last_modified", "mtime", "created")  # as S3, Azure, Google and memory:// call it
+MODIFIED = ("LastModified", "last_modified", "mtime")  # as S3, Azure and Google call it
 
 
 class RemoteStorage(Storage):

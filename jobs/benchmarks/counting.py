@@ -52,7 +52,7 @@ class Counting:
 
 class _Kernels(TorchDispatchMode):
     def __init__(self, counts: Counting) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._counts = counts
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:

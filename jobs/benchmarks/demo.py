@@ -92,6 +92,7 @@ def measure_speed(folder: Path) -> None:
     settings = [f"input.uri='{images}'", f"output.uri='{output}'", f"prompts={PROMPTS}", "output.unit_size=64"]
     config = with_full_checkpoint(compose_config("label", settings))
     ontology, listing, boxes = read_request(config, list_input=True)
+    assert listing is not None
     storage = open_storage(str(output), {})
     seal(storage, str(output), encode(listing, boxes, config.output.unit_size))
     job = LabelJob.of(

@@ -147,7 +147,7 @@ def run() -> None:
         overrides = [f"input.uri={BUCKET}", "output.uri=unused", f"input.storage_options={options}"]
         config = compose_config("label", overrides)
         images = upload(open_storage(BUCKET, config.input.storage_options))
-        ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         for model_ms_per_image in (5.0, 15.0):
@@ -160,9 +160,11 @@ def run() -> None:
 def slow_s3() -> Iterator[str]:
     """The tests' S3 server, with latency; its storage_options as an override."""
     os.environ.update(AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark")  # noqa: S106 - moto takes any
-    server = Path(__file__).parents[2] / "tests" / "support" / "s3_server.py"
-    command = [sys.executable, str(server), str(LATENCY_S)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603
+    command = [sys.executable, "-m", "tests.support.s3_server", str(LATENCY_S)]
+    checkout = Path(__file__).parents[2]
+    process = subprocess.Popen(  # noqa: S603 - our own server
+        command, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout is not None
     try:
         yield f"{{endpoint_url: '{process.stdout.readline().strip()}'}}"

@@ -48,7 +48,7 @@ def ours(model: Sam3Image, n_prompts: int, n_present: int) -> int:
         index = torch.empty(KEPT * n_present, dtype=torch.long, device=META)
         hits, n_kept = range(n_present), [KEPT] * n_present
         forward.masks(features, asked, found, pairs=hits, queries=(index, index), n_kept=n_kept)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 @torch.inference_mode()
@@ -73,4 +73,4 @@ def plain(model: Sam3Image, n_prompts: int) -> int:
         model.forward_grounding(
             backbone_out={**images, **text}, find_input=stage, find_target=None, geometric_prompt=no_boxes
         )
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())

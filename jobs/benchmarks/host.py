@@ -128,7 +128,8 @@ def unit_rows(rles: list[Rle]) -> list[ImageLabels]:
 
 
 def resize_plainly(rgb: Any) -> torch.Tensor:
-    return functional.resize(torch.from_numpy(rgb).permute(2, 0, 1).contiguous(), [SIDE_PX, SIDE_PX])
+    resized: torch.Tensor = functional.resize(torch.from_numpy(rgb).permute(2, 0, 1).contiguous(), [SIDE_PX, SIDE_PX])
+    return resized
 
 
 def rles_plainly(logits: torch.Tensor) -> list[Rle]:

@@ -12,6 +12,7 @@ Ray's start and end; the peak is of the memory of the process that holds the mod
 
 import argparse
 import json
+import logging
 import os
 import resource
 import sys
@@ -110,7 +111,7 @@ def settings(photos: Path, output: Path) -> LabelConfig:
 
 
 def job(photos: Path, output: Path) -> dict[str, Any]:
-    ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     started = time.monotonic()
     label(settings(photos, output), load=free_engine)
     whole_s = time.monotonic() - started
@@ -145,7 +146,7 @@ def process(photos: Path, output: Path) -> dict[str, Any]:
 
 def script(photos: Path, output: Path) -> dict[str, Any]:
     """What a user would write."""
-    ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     DataContext.get_current().enable_progress_bars = False
     started = time.monotonic()
     (

@@ -154,9 +154,9 @@ def verify_all(folder: Path, n_images: int) -> str:
 
 
 def export_coco(folder: Path, n_images: int) -> str:
-    told = export(compose_config("export", [f"output.uri='{folder}'"])).splitlines()
+    told = export(compose_config("export", [f"output.uri='{folder}'"]))
     written = [path.stat().st_size for path in (folder / "coco").iterdir()]
-    assert sum(int(re.search(r"(\d+) images", line)[1]) for line in told if " images, " in line) == n_images
+    assert sum(int(n) for n in re.findall(r": (\d+) images, ", told)) == n_images
     return f"{len(written)} files, {sum(written) / 1e9:.1f} GB"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import autolabel
 from autolabel.config import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,11 @@ def test_help_explains_every_key() -> None:
         assert result.returncode == 0
         assert "output.uri=" in result.stdout
     assert "model=demo|sam3|sam3.1" in run("label", "--help").stdout
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"autolabel {autolabel.__version__}\n")
 
 
 def test_cfg_job_prints_what_would_run(tmp_path: Path) -> None:

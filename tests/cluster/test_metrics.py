@@ -14,7 +14,7 @@ from tests.support.jobs import statuses
 from tests.support.planned import planned_job
 from tests.support.scenes import write_scenes
 
-DASHBOARD = Path(__file__).parents[2] / "k8s" / "grafana.json"
+DASHBOARD = Path(__file__).parents[2] / "k8s" / "monitoring" / "grafana.json"
 
 
 def exported() -> str:

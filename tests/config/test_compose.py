@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from autolabel.config import COMMANDS, LabelConfig
-from autolabel.config.compose import compose_config, conf_dir, describe_keys
+from autolabel.config.compose import compose_config, conf_dir, describe_keys, register_schemas
 from autolabel.errors import BadInput
 
 CONF = conf_dir()
@@ -23,6 +24,15 @@ def test_every_command_composes(command: str) -> None:
     uris = required.get(command, ["output.uri=labels"])
     assert isinstance(compose_config(command, uris), COMMANDS[command])
     assert (CONF / f"{command}.yaml").is_file()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_hydra_makes_no_folder_and_leaves_logging_alone(command: str) -> None:
+    register_schemas()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = compose(command, return_hydra_config=True).hydra
+    assert (hydra.output_subdir, hydra.run.dir) == (None, ".")
+    assert (hydra.job_logging.root, hydra.hydra_logging.root) == (None, None)
 
 
 @pytest.mark.parametrize("path", GROUP_FILES, ids=lambda path: f"{path.parent.name}={path.stem}")

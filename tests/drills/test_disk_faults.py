@@ -293,15 +293,13 @@ def test_labels_without_their_plan_are_not_taken_for_another_plans(labelled: Pat
     assert f"{output}/labels holds labels, but the plan" in told
 
 
-def full(*_: object) -> None:
+def full(fd: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def fill_for_this_process() -> None:
     """From now on it finds the disk full as it syncs what it wrote."""
-    from autolabel.storage import local
-
-    local.os.fsync = full  # type: ignore[assignment]
+    os.fsync = full
 
 
 @pytest.mark.skipif(CAN_MOUNT and not LONG, reason="the short setting has a real disk for it")

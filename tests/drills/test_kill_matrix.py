@@ -1,7 +1,7 @@
 """Every process of a job killed at every place of its path; the job, or the same command again, brings the same rows.
 
 Images are fetched by threads of the actors here, so a fetch worker's death is an actor's, and that of the process that
-decodes in quarantine is in tests/test_dying_decoder.py.
+decodes in quarantine is in tests/drills/test_dying_decoder.py.
 """
 
 import signal

@@ -5,6 +5,7 @@ test's own, so that a lease expires without anyone waiting for it.
 """
 
 import io
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,7 +130,7 @@ class Driver:
 
     def end(self) -> None:
         assert self.run is not None
-        ended = lease.replace(self.run, ended_at="later")
+        ended = replace(self.run, ended_at="later")
         last = lease.last_run(self.store, URI)
         assert last is not None
         if last.number == self.run.number:
@@ -139,7 +140,7 @@ class Driver:
 
     def renew(self) -> None:
         if self.run is not None and not self.paused:
-            self.run = lease.replace(self.run, renewals=self.run.renewals + 1)
+            self.run = replace(self.run, renewals=self.run.renewals + 1)
             self.store.objects[lease.record_uri(URI, self.run.number)] = lease.encoded(self.run)
 
 
@@ -160,8 +161,8 @@ class Job(RuleBasedStateMachine):
         self.once: dict[str, bytes] = {}
         self.listing = Listing(root="in", images=[ImageLocation(f"in/{n}.jpg", 10, "e") for n in range(n_images)])
         self.n_images, self.unit_size = n_images, unit_size
-        lease.time = SimpleNamespace(monotonic=lambda: self.clock_s, sleep=self.pass_time)  # type: ignore[assignment]
-        storage.SCHEMES["model"] = lambda *_: self.store  # type: ignore[assignment,return-value]
+        vars(lease)["time"] = SimpleNamespace(monotonic=lambda: self.clock_s, sleep=self.pass_time)
+        storage.SCHEMES["model"] = lambda *_: self.store  # type: ignore[assignment]
 
     def pass_time(self, seconds: float) -> None:
         self.clock_s += seconds
@@ -257,7 +258,7 @@ class Job(RuleBasedStateMachine):
 
 
 def test_nothing_is_lost_or_doubled_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "time", lease.time)  # both are put back at the end
+    monkeypatch.setattr(lease, "time", time)  # both are put back at the end
     monkeypatch.setitem(storage.SCHEMES, "model", Memory)
     monkeypatch.setattr(lease, "machine", lambda: None)  # processes cannot be asked for: renewals are all there is
     FIRED.clear()

@@ -77,7 +77,7 @@ def test_supervision_reads_the_same_masks(scenes: JobOutput) -> None:
         annotations_path=f"{scenes.uri}/coco/annotations.json",
         force_masks=True,
     )
-    masks = {name: [] for name, _ in stored(scenes)}
+    masks: dict[str, list[Any]] = {name: [] for name, _ in stored(scenes)}
     for name, instance in stored(scenes):
         masks[name].append(decode(instance.rle))
     assert len(read) == 20

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,14 +128,14 @@ def test_an_unfinished_job_is_not_exported(tmp_path: Path) -> None:
 
 def damaged(row: ImageLabels, kind: str) -> ImageLabels:
     found = row.instances[0]
-    other = {
+    changes: dict[str, dict[str, Any]] = {
         "torn counts": {"rle": Rle(size_hw=SIZE_HW, counts=found.rle.counts[:-1])},
         "another size": {"rle": Rle(size_hw=(20, 100), counts=found.rle.counts)},
         "no pixels": {"rle": encode(np.zeros(SIZE_HW, bool))},
         "unknown category": {"category_id": 77},
         "short box": {"bbox_xywh": found.bbox_xywh[:3]},
-    }[kind]
-    return replace(row, instances=(replace(found, **other),))
+    }
+    return replace(row, instances=(replace(found, **changes[kind]),))
 
 
 @pytest.mark.parametrize("kind", ["torn counts", "another size", "no pixels", "unknown category", "short box"])

@@ -83,6 +83,7 @@ def test_supervision_reads_the_same_masks(own_scenes: JobOutput) -> None:
         for path, _, found in read:
             own = expected.pop(Path(path).name)
             assert len(found) == len(own)
+            assert found.class_id is not None
             for n, (category, mask) in enumerate(own):
                 filled = np.asarray(found.mask)[n]
                 assert read.classes[found.class_id[n]] == category

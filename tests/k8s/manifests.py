@@ -15,12 +15,13 @@ import pytest
 import yaml
 
 K8S = Path(__file__).parents[2] / "k8s"
+IMAGE = K8S / "image"
 RAYJOBS = ["base", "overlays/spot-gpu", "overlays/cpu", "overlays/kueue"]
 WITH_GPUS = [way for way in RAYJOBS if way != "overlays/cpu"]
 WAYS = [*RAYJOBS, "overlays/indexed-job"]  # to run a job: what a user applies
 
 Document = dict[str, Any]
-UNITS = {"": 1, "m": Decimal("0.001"), "Mi": 2**20, "Gi": 2**30}
+UNITS: dict[str, int | Decimal] = {"": 1, "m": Decimal("0.001"), "Mi": 2**20, "Gi": 2**30}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ def of_kind(documents: list[Document], kind: str) -> list[Document]:
 
 
 def group_of(documents: list[Document], name: str) -> Document:
+    group: Document
     (group,) = (each for each in cluster_of(documents)["workerGroupSpecs"] if each["groupName"] == name)
     return group
 

@@ -5,10 +5,11 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from tests.k8s.manifests import K8S, RAYJOBS, WAYS, built, of_kind, pod_templates, the
+from autolabel.version import __version__
+from tests.k8s.manifests import IMAGE, K8S, RAYJOBS, WAYS, built, of_kind, pod_templates, the
 
 REPOSITORY = K8S.parent
-DOCKERFILE = (K8S / "Dockerfile").read_text()
+DOCKERFILE = (IMAGE / "Dockerfile").read_text()
 
 
 def instructions(name: str) -> list[str]:
@@ -22,7 +23,7 @@ def only(pattern: str, text: str) -> str:
     return str(found)
 
 
-RAY = only(r"^ray==(\S+)", "".join((folder / "requirements.lock").read_text() for folder in (REPOSITORY, K8S)))
+RAY = only(r"^ray==(\S+)", "".join((folder / "requirements.lock").read_text() for folder in (REPOSITORY, IMAGE)))
 
 
 def test_the_image_has_the_ray_of_the_locks() -> None:
@@ -43,8 +44,7 @@ def test_kuberay_is_told_that_ray(way: str) -> None:
 
 
 def tag() -> str:
-    version = only(r'^version = "(.+)"$', (REPOSITORY / "pyproject.toml").read_text())
-    return f"{version}-ray{RAY}"
+    return f"{__version__}-ray{RAY}"
 
 
 def test_the_environment_is_exactly_the_lock() -> None:
@@ -53,7 +53,7 @@ def test_the_environment_is_exactly_the_lock() -> None:
     installs = [step for line in instructions("RUN") for step in line.split("&&") if "pip install" in step]
     image, build_backend, wheel = installs
     assert "--require-hashes --requirement /requirements.lock" in image
-    assert "COPY k8s/requirements.lock /\n" in DOCKERFILE
+    assert "COPY k8s/image/requirements.lock /\n" in DOCKERFILE
     assert "--require-hashes" in build_backend
     assert "--no-deps" in wheel
 
@@ -92,9 +92,9 @@ def test_the_job_is_where_the_manifests_say() -> None:
     root = PurePosixPath(instructions("WORKDIR")[-1])
     copies = [copy.split() for copy in instructions("COPY") if "--from" not in copy]
     assert ["jobs", "jobs"] in copies
-    assert ["k8s/with_overrides.py", "k8s/"] in copies
+    assert ["k8s/image/with_overrides.py", "k8s/image/"] in copies
     for way in WAYS:
         documents = built(way)
         job = of_kind(documents, "RayJob") or of_kind(documents, "Job")
         assert f"{root}/jobs/label.py" in str(job)
-        assert f"{root}/k8s/with_overrides.py" in str(job)
+        assert f"{root}/k8s/image/with_overrides.py" in str(job)

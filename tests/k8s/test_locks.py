@@ -12,10 +12,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.k8s.manifests import K8S
+from tests.k8s.manifests import IMAGE, K8S
 
 REPOSITORY = K8S.parent
-RUNTIME = (K8S / "requirements.lock").read_text()
+RUNTIME = (IMAGE / "requirements.lock").read_text()
 DEVELOPMENT = (REPOSITORY / "requirements.lock").read_text()
 
 

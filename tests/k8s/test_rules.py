@@ -9,6 +9,7 @@ import pytest
 
 from autolabel.signals import GRACE_S
 from tests.k8s.manifests import (
+    IMAGE,
     K8S,
     RAYJOBS,
     WAYS,
@@ -80,7 +81,7 @@ def test_the_job_runs_a_script_of_the_repository_with_the_overrides_of_the_confi
         words, place = the(documents, "Job")["spec"]["template"]["spec"]["containers"][0]["command"], "Job/label"
     python, wrapper, overrides, script = words
     assert python == "python"
-    assert (K8S.parent / PurePosixPath(wrapper).relative_to(IN_IMAGE)).samefile(K8S / "with_overrides.py")
+    assert (K8S.parent / PurePosixPath(wrapper).relative_to(IN_IMAGE)).samefile(IMAGE / "with_overrides.py")
     assert (K8S.parent / PurePosixPath(script).relative_to(IN_IMAGE)).samefile(K8S.parent / "jobs" / "label.py")
 
     (driver,) = (each for name, _, each in containers(documents) if name == place)

@@ -11,13 +11,13 @@ from autolabel.pipeline.cluster import actor_pool
 from autolabel.prompts.categories import prompt_entries, read_categories
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
-from tests.k8s.manifests import K8S, RAYJOBS, WAYS, WITH_GPUS, Document, amount, built, group_of, the
+from tests.k8s.manifests import IMAGE, RAYJOBS, WAYS, WITH_GPUS, Document, amount, built, group_of, the
 
 
 def settings_of(documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> LabelConfig:
     """What the ConfigMap's overrides compose to, as the job reads them."""
-    monkeypatch.syspath_prepend(K8S)
-    from with_overrides import overrides_of  # type: ignore[import-not-found]
+    monkeypatch.syspath_prepend(IMAGE)
+    from with_overrides import overrides_of
 
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
     settings: LabelConfig = compose_config("label", overrides_of(the(documents, "ConfigMap")["data"]["overrides"]))
@@ -54,10 +54,10 @@ def test_actors_are_asked_for_that_the_workers_can_hold(way: str, monkeypatch: p
     kind = "gpu" if way in WITH_GPUS else "cpu"
     group = group_of(documents, kind)
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert pool["num_gpus"] == amount(limits.get("nvidia.com/gpu", "0"))
-    assert pool["compute"].max_size == group["maxReplicas"]
+    assert pool.n_gpus == amount(limits.get("nvidia.com/gpu", "0"))
+    assert pool.n_most == group["maxReplicas"]
     one_free = 1 if kind == "cpu" else 0  # for Ray Data, which has the CPU group beside a GPU group
-    assert pool["num_cpus"] <= amount(limits["cpu"]) - one_free
+    assert pool.n_cpus <= amount(limits["cpu"]) - one_free
 
 
 @pytest.mark.parametrize("way", RAYJOBS)

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.manifests import K8S
+from tests.k8s.manifests import IMAGE, K8S
 
+WITH_OVERRIDES = [sys.executable, str(IMAGE / "with_overrides.py")]
 ECHO = "import json, sys; print(json.dumps(sys.argv[1:])); sys.exit(int(sys.argv[1]))"
 
 
 def run(tmp_path: Path, overrides: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "overrides").write_text(overrides, "utf-8")
     (tmp_path / "echo.py").write_text(ECHO)
-    command = [sys.executable, K8S / "with_overrides.py", tmp_path / "overrides", tmp_path / "echo.py"]
+    command = [*WITH_OVERRIDES, str(tmp_path / "overrides"), str(tmp_path / "echo.py")]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -54,7 +55,7 @@ def test_a_signal_reaches_the_script(tmp_path: Path) -> None:
         "print('ready', flush=True)\n"
         "signal.pause()\n"
     )
-    command = [sys.executable, K8S / "with_overrides.py", tmp_path / "overrides", tmp_path / "wait.py"]
+    command = [*WITH_OVERRIDES, str(tmp_path / "overrides"), str(tmp_path / "wait.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -64,7 +65,7 @@ def test_a_signal_reaches_the_script(tmp_path: Path) -> None:
 
 def test_the_label_job_refuses_bad_overrides_with_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "overrides").write_text("threshold=2\n")
-    command = [sys.executable, K8S / "with_overrides.py", tmp_path / "overrides", K8S.parent / "jobs" / "label.py"]
+    command = [*WITH_OVERRIDES, str(tmp_path / "overrides"), str(K8S.parent / "jobs" / "label.py")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "input.uri: required" in done.stderr

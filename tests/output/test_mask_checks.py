@@ -25,6 +25,7 @@ def stored(mask: np.ndarray, fault: str, other: str) -> dict[str, Any]:
     left, top, width, height = bbox_xywh(rle)
     instance: dict[str, Any] = {
         "category_id": 1,
+        "prompt_id": 0,
         "score": 0.9,
         "presence": 0.9,
         "phrase": "car",
@@ -91,7 +92,7 @@ def test_extents_are_those_of_each(masks: list[np.ndarray]) -> None:
 def _runs(mask: np.ndarray) -> list[int]:
     flat = np.concatenate([[False], mask.T.ravel()])
     edges = np.flatnonzero(np.diff(flat))
-    return np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
+    return [int(length) for length in np.diff(np.concatenate([[0], edges, [mask.size]]))]
 
 
 def test_a_mask_that_claims_to_be_huge_costs_no_memory() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from autolabel.errors import BadInput, CheckpointError, Refused
 from tests.support.bad_images import bad_images, good_images
 from tests.support.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify, statuses
+from tests.support.photographs import SIZES_HW
 from tests.support.scenes import write_scenes
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -126,9 +127,9 @@ def test_bad_images_cost_nobody_else_anything(tmp_path: Path) -> None:
     good, bad = good_images(), bad_images()
     alone = write(tmp_path / "alone", good)
     mixed = write(write(tmp_path / "mixed", good), {name: data for name, (data, _) in bad.items()})
-    settings = ("image.max_pixels=20_000_000", "prompts=[red circle, thing]", "output.unit_size=16")
+    settings = ["image.max_pixels=20_000_000", "prompts=[red circle, thing]", "output.unit_size=16"]
     suffixes = sorted({name.rpartition(".")[2] for name in (*good, *bad)})
-    settings += (f"input.suffixes=[{','.join(repr(s) for s in suffixes)}]",)
+    settings += [f"input.suffixes=[{','.join(repr(s) for s in suffixes)}]"]
     run_label(alone, tmp_path / "out-alone", *settings)
     run_label(mixed, tmp_path / "out-mixed", *settings)
     expected, found = by_name(tmp_path / "out-alone", alone), by_name(tmp_path / "out-mixed", mixed)
@@ -161,7 +162,7 @@ def test_the_photos_pass_through_the_demo_model(photos: Path, tmp_path: Path) ->
     run_label(photos, tmp_path / "out", "prompts=[person, truck, food]", "threshold=0.3")
     rows = rows_of(tmp_path / "out")
     sizes = {Path(row["uri"]).name: (row["width"], row["height"]) for row in rows}
-    assert sizes == {"groceries.jpg": (800, 534), "test_image.jpg": (1280, 720), "truck.jpg": (1800, 1200)}
+    assert sizes == {name: (width, height) for name, (height, width) in SIZES_HW.items()}
     assert all(row["status"] != "rejected" for row in rows)
     assert run_verify(tmp_path / "out").clean
 
@@ -197,8 +198,8 @@ def test_exemplars_come_with_a_manifest(scenes: Path, tmp_path: Path) -> None:
         {"uri": str(scenes / "scene-01.png"), "seeds": None},
     ]
     (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    overrides = ("prompts=[triangle]", "exemplars.column=seeds", "exemplars.use_text=false")
-    overrides += ("exemplars.normalized=true", "exemplars.box_format=xyxy")
+    overrides = ["prompts=[triangle]", "exemplars.column=seeds", "exemplars.use_text=false"]
+    overrides += ["exemplars.normalized=true", "exemplars.box_format=xyxy"]
     run_label(tmp_path / "m.jsonl", tmp_path / "out", *overrides)
     rows = rows_of(tmp_path / "out")
     assert [Path(row["uri"]).name for row in rows] == ["scene-02.jpg", "scene-01.png"]

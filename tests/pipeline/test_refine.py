@@ -31,7 +31,7 @@ def refined(labelled: JobOutput, folder: Path, *overrides: str) -> JobOutput:
 
 
 def rows(output: JobOutput) -> list[dict[str, Any]]:
-    return rows_of(Path(output.uri))
+    return [{name: row[name] for name in ROW} for row in rows_of(Path(output.uri))]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -19,9 +19,12 @@ from autolabel import Labels
 from autolabel.errors import BadInput, RejectCode, StorageError
 from autolabel.labels.types import Status
 from autolabel.labels.units import unit_uri
-from autolabel.storage import open_storage
+from autolabel.storage import Storage, open_storage
 from tests.support.outputs import UNIT_SIZE, labelled_scenes
 from tests.support.s3 import S3
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 N_SCENES = 9
 TRUNCATED = N_SCENES + 1
@@ -39,14 +42,13 @@ def labels(folder: Path) -> Labels:
     return Labels(str(folder))
 
 
-@pytest.fixture(scope="module")
-def flat(folder: Path) -> duckdb.DuckDBPyConnection:
+@pytest.fixture
+def flat(folder: Path, duckdb: "DuckDBPyConnection") -> "DuckDBPyConnection":
     """Every instance and candidate as DuckDB sees them."""
-    connection = duckdb.connect()
     for name in ("instances", "candidates"):
         unnested = f"select image_id, uri, unnest({name}, recursive := true) from '{folder}/labels/*.parquet'"
-        connection.execute(f"create table {name} as {unnested}")
-    return connection
+        duckdb.execute(f"create table {name} as {unnested}")
+    return duckdb
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
@@ -61,7 +63,7 @@ print([name for name in ("torch", "ray", "cv2", "matplotlib", "pandas") if name 
 
 def test_what_the_package_has_not_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Lables'"):
-        autolabel.Lables  # noqa: B018
+        autolabel.Lables  # type: ignore[attr-defined]  # noqa: B018 - that is the test
 
 
 def test_images_come_in_order_with_all_that_their_rows_hold(labels: Labels, folder: Path) -> None:
@@ -138,7 +140,7 @@ def test_a_stored_score_can_be_asked_for(labels: Labels) -> None:
     assert sum(len(image.instances) for image in labels.filter(min_score=lowest)) == labels.to_pandas().shape[0]
 
 
-def test_a_filter_holds_for_single_images_and_tables(labels: Labels, flat: duckdb.DuckDBPyConnection) -> None:
+def test_a_filter_holds_for_single_images_and_tables(labels: Labels, flat: "DuckDBPyConnection") -> None:
     rejected, sure = labels.filter(status="rejected"), labels.filter(min_score=0.9)
     assert rejected[TRUNCATED].reject_detail == "ends early"
     with pytest.raises(KeyError, match="not among those"):
@@ -169,21 +171,26 @@ def test_a_selection_has_no_length_but_can_be_listed(labels: Labels) -> None:
 
 
 @pytest.mark.parametrize("name", ["instances", "candidates"])
-def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: "DuckDBPyConnection", name: str) -> None:
     reader = labels.instances() if name == "instances" else labels.candidates()
     names = {category.id: category.name for category in labels.categories}
     expected = flat.sql(
-        f"select image_id, uri, category_id, phrase, score, presence, bbox, area from {name}"
+        f"select image_id, uri, category_id, prompt_id, phrase, score, presence, bbox, area from {name}"
     ).fetchall()
     rows = reader.read_all().to_pylist()
     assert len(rows) == len(expected) > 10
-    for row, (image_id, uri, category_id, phrase, score, presence, bbox, area) in zip(rows, expected, strict=True):
+    for row, (image_id, uri, category_id, prompt_id, phrase, score, presence, bbox, area) in zip(
+        rows, expected, strict=True
+    ):
         assert row == {
             "image_id": image_id,
             "uri": uri,
             "category_id": category_id,
             "category": names[category_id],
+            "prompt_id": prompt_id,
             "phrase": phrase,
+            "object_id": None,
+            "track_id": None,
             "score": score,
             "presence": presence,
             "box_left": bbox[0],
@@ -194,13 +201,12 @@ def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: duckdb.DuckDB
         }
 
 
-def test_pandas_and_duckdb_take_the_tables(labels: Labels) -> None:
+def test_pandas_and_duckdb_take_the_tables(labels: Labels, duckdb: "DuckDBPyConnection") -> None:
     counted = Counter(i.category for image in labels for i in image.instances)
     assert labels.to_pandas()["category"].value_counts().to_dict() == counted
-    connection = duckdb.connect()
-    connection.register("found", labels.instances()).register("looked_at", labels.images())
-    assert dict(connection.sql("select category, count(*) from found group by all").fetchall()) == counted
-    statuses = connection.sql("select status, count(*) from looked_at group by all").fetchall()
+    duckdb.register("found", labels.instances()).register("looked_at", labels.images())
+    assert dict(duckdb.sql("select category, count(*) from found group by all").fetchall()) == counted
+    statuses = duckdb.sql("select status, count(*) from looked_at group by all").fetchall()
     assert dict(statuses) == {"labelled": N_SCENES, "rejected": 1}
 
 
@@ -219,8 +225,10 @@ def test_an_image_is_turned_as_the_job_turned_it(tmp_path: Path) -> None:
         with Image.open(path) as opened:
             upright = opened.size
             opened.save(path, exif=exif)
-        image = replace(Labels(str(tmp_path / name / "labels"))[1], sha256=None)  # as if that file had been labelled
-        assert image.image().size == (upright[::-1] if name == "turned" else upright)
+        size_wh = upright[::-1] if name == "turned" else upright
+        row = Labels(str(tmp_path / name / "labels"))[1]
+        image = replace(row, sha256=None, size_hw=size_wh[::-1])  # as if that file had been labelled
+        assert image.image().size == size_wh
 
 
 def test_a_drawing_shows_the_instances_asked_for(labels: Labels) -> None:
@@ -277,7 +285,7 @@ def test_only_what_is_asked_for_is_read(folder: Path, monkeypatch: pytest.Monkey
     storage = type(open_storage(str(folder), {}))
     whole = storage.read
 
-    def recorded(self: object, uri: str, **options: str) -> bytes:
+    def recorded(self: Storage, uri: str, **options: str) -> bytes:
         read.append(uri.rpartition("/")[2])
         return whole(self, uri, **options)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Error, Page, Request, expect, sync_playwright
 
 from autolabel.config.compose import compose_config
 from autolabel.report import report
@@ -45,10 +45,19 @@ def page(browser: Browser, index: Path) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
     page = context.new_page()
     page.set_default_timeout(10_000)
+
+    def dismiss(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    def note_foreign(request: Request) -> None:
+        if not request.url.startswith(index.parent.as_uri()):
+            said.append(request.url)
+
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: request.url.startswith(index.parent.as_uri()) or said.append(request.url))
+    page.on("dialog", dismiss)
+    page.on("request", note_foreign)
     page.goto(index.as_uri())
     yield page
     context.close()

@@ -91,7 +91,7 @@ def test_an_image_that_is_gone_or_changed_is_told_on_its_card(tmp_path: Path) ->
     (images / "000002.jpg").write_bytes((images / "000003.jpg").read_bytes())
     reported_of(output.uri)
     cards = cards_of(tmp_path / "labels" / "report")
-    assert cards["000001.jpg"]["problem"] == "missing: no longer there"
+    assert cards["000001.jpg"]["problem"] == "missing: not there"
     assert cards["000002.jpg"]["problem"] == "changed: not the bytes that were labelled"
     assert cards["000003.jpg"]["problem"] is None
 
@@ -150,7 +150,7 @@ def test_throughput_is_what_the_runs_record(runs: list[tuple[str, str | None, in
             user="user",
             pid=1,
             machine=None,
-            process_started_at=0.0,
+            process_start_ticks=0,
             started_at=started_at,
             renewals=renewals,
             ended_at=ended_at,

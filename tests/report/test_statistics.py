@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_counts_are_those_of_the_rows(reported: Reported) -> None:
     ]
 
 
-def binned(values: list[float], edges: np.ndarray) -> list[int]:
+def binned(values: Sequence[float], edges: np.ndarray) -> list[int]:
     places = Counter(min(max(bisect_right(edges.tolist(), value) - 1, 0), len(edges) - 2) for value in values)
     return [places[place] for place in range(len(edges) - 1)]
 

@@ -23,7 +23,9 @@ class Agreement:
         same = [len(one.scores) == len(other.scores) for one, other in zip(some, others, strict=True)]
         ious = [
             np.diag(
-                pairwise_overlap(*(logits_to_rles(each.mask_logits, size_hw) for each in (one, other)), metric="iou")
+                pairwise_overlap(
+                    logits_to_rles(one.mask_logits, size_hw), logits_to_rles(other.mask_logits, size_hw), metric="iou"
+                )
             )
             for one, other, size_hw in zip(some, others, sizes_hw, strict=True)
             if len(one.scores) == len(other.scores)

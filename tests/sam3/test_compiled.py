@@ -11,7 +11,6 @@ from torch._dynamo.utils import counters
 
 from autolabel import demo
 from autolabel.demo.scenes import draw_scene
-from autolabel.sam3 import device
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.checkpoint import load
 from autolabel.sam3.engine import Engine, Pair, pair_bytes, token_bucket
@@ -46,7 +45,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return compile_(step, **kwargs | {"backend": backend})  # type: ignore[call-overload]
 
-    monkeypatch.setattr(device.torch, "compile", without_code)
+    monkeypatch.setattr(torch, "compile", without_code)
     return graphs
 
 

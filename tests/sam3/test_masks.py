@@ -1,6 +1,7 @@
 """Run lengths from logits, with torch's own upsampling and pycocotools' own encoding as the oracle."""
 
 import time
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ def test_adversarial_masks_are_equal_but_for_ties(kind: str) -> None:
     for _ in range(150):
         h, w = (int(n) for n in rng.integers(1, 70, 2))
         size_hw = int(rng.integers(1, 260)), int(rng.integers(1, 260))
-        values: npt.NDArray[np.generic] = rng.normal(size=(4, h, w))
+        values: npt.NDArray[Any] = rng.normal(size=(4, h, w))
         if kind == "integers":
             values = rng.integers(-2, 3, (4, h, w))
         elif kind == "stripes":

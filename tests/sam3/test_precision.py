@@ -91,7 +91,8 @@ def test_nine_tenths_of_the_operations_at_full_size_are_narrow(
 def narrowed() -> torch.nn.Module:
     model = build(TINY)
     seed_weights(model, 1)
-    return narrow(model, torch.bfloat16)
+    stored: torch.nn.Module = narrow(model, torch.bfloat16)
+    return stored
 
 
 def test_what_must_be_exact_stays_wide(narrowed: torch.nn.Module) -> None:
@@ -102,7 +103,7 @@ def test_what_must_be_exact_stays_wide(narrowed: torch.nn.Module) -> None:
 
 
 def test_float32_is_tf32_beside_bfloat16_alone() -> None:
-    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    flags: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
     before = [flag.allow_tf32 for flag in flags]
     try:
         for name, allowed in (("bfloat16", True), ("float32", False)):

@@ -68,7 +68,7 @@ class Place:
     def attempts(self) -> list[tuple[float, int, int]]:
         """When, by which process, at which unit."""
         lines = self.begun.read_text().splitlines() if self.begun.exists() else []
-        return [tuple(json.loads(line)) for line in lines]  # type: ignore[misc]
+        return [tuple(json.loads(line)) for line in lines]
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,25 @@ class HeldEngine:
     load: Callable[[Any], Any] | None = None  # instead of the job's own model
 
     def __call__(self, job: Any) -> Any:
+        from autolabel.labels.units import write_unit
         from autolabel.pipeline import actors, unit
+        from autolabel.pipeline.load import load_image
 
         place = self.place
         engine = (self.load or actors.load_job_engine)(job)
         hold_at_names(place)
         if place.phase == "fetching":
-            unit.load_image = before(place.hold, unit.load_image)
+            vars(unit)["load_image"] = before(place.hold, load_image)
         elif place.phase == "segmenting":
             engine.segment = before(place.hold, engine.segment)  # type: ignore[method-assign]
         elif place.phase == "written":
-            write = unit.write_unit
 
-            def written(*arguments: Any) -> None:
-                write(*arguments)
+            def written(*arguments: Any) -> bool:
+                created = write_unit(*arguments)
                 place.hold()
+                return created
 
-            unit.write_unit = written
+            vars(unit)["write_unit"] = written
         label_unit = unit.UnitLabeler.label_unit
 
         def noted(self: Any, unit: int, **settings: Any) -> Any:
@@ -127,7 +129,7 @@ def hold_at_names(place: Place) -> None:
             place.hold()
         give_name(source, target, **settings)
 
-    os.link, os.replace = partial(named, link), partial(named, replace)  # type: ignore[assignment]
+    os.link, os.replace = partial(named, link), partial(named, replace)
 
 
 def run_command(arguments: list[str], engine: HeldEngine | None, log: Path) -> None:

@@ -71,12 +71,12 @@ def labelled_scenes(
     for unit, planned in output.plan.units():
         rows = []
         for image in planned:
-            scene = scenes.get(os.path.relpath(image.uri, images))
-            if scene is None:
+            drawn = scenes.get(os.path.relpath(image.uri, images))
+            if drawn is None:
                 code, detail = RejectCode.TRUNCATED, "ends early"
                 rows.append(ImageLabels(image_id=image.image_id, uri=image.uri, reject_code=code, reject_detail=detail))
             else:
-                rows.append(row(image.image_id, Path(image.uri), scene, rng, record))
+                rows.append(row(image.image_id, Path(image.uri), drawn, rng, record))
         write_unit(storage, output_uri, unit, rows, file_metadata(record.fingerprint, record.settings.ontology))
     return output
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+CHECKOUT = Path(__file__).parents[2]
+
 
 @dataclass(frozen=True)
 class S3:
@@ -35,8 +37,10 @@ class S3:
 @contextmanager
 def s3_server(latency_s: float = 0.0) -> Iterator[str]:
     """A running server's address."""
-    command = [sys.executable, str(Path(__file__).with_name("s3_server.py")), str(latency_s)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    command = [sys.executable, "-m", "tests.support.s3_server", str(latency_s)]
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.terminate()

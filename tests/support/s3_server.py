@@ -1,7 +1,7 @@
 """An S3 server in a process of its own: moto's application behind werkzeug's threaded server, on a loopback port.
 
-`python tests/s3_server.py [latency in seconds]` prints its address and serves until it is ended; faulty_s3.py makes it
-fail.
+`python -m tests.support.s3_server [latency in seconds]` prints its address and serves until it is ended;
+faulty_s3.py makes it fail.
 """
 
 import sys
@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from faulty_s3 import Application, Faults
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.support.faulty_s3 import Application, Faults
 
 
 class QuietHandler(WSGIRequestHandler):
