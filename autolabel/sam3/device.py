@@ -1,7 +1,7 @@
 """What is different on CUDA: copies that nobody waits for, and compiled stages, the large ones as CUDA graphs.
 
-Nothing else in this package asks which device it is on. The lines that run on CUDA alone are those behind the
-conditions below. They have not been run yet; tests run them on tensors that claim to be on CUDA.
+The lines that run on CUDA alone are those behind the conditions below. They have not been run yet; tests run them on
+tensors that claim to be on CUDA. Elsewhere in this package, only the rotary embedding is chosen by the device.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,6 +74,11 @@ def _copy_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
+def records(device: torch.device) -> bool:
+    """Whether compiled stages are recorded there, as CUDA graphs."""
+    return device.type == "cuda"
+
+
 def stage(step: Stage, device: torch.device, *, recorded: bool) -> Stage:
     """A step compiled as one graph without a break.
 
@@ -86,7 +91,7 @@ def stage(step: Stage, device: torch.device, *, recorded: bool) -> Stage:
         step,
         fullgraph=True,
         dynamic=False,
-        mode="reduce-overhead" if recorded and device.type == "cuda" else None,
+        mode="reduce-overhead" if recorded and records(device) else None,
         recompile_limit=MAX_SHAPES,
     )
 
@@ -101,4 +106,4 @@ def stage(step: Stage, device: torch.device, *, recorded: bool) -> Stage:
 
     if not recorded:
         return run_any_length
-    return run_recorded if device.type == "cuda" else graph
+    return run_recorded if records(device) else graph

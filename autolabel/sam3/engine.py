@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from autolabel.sam3.architecture import Architecture
 from autolabel.sam3.chunks import Chunks, padded
-from autolabel.sam3.device import HostTensor, on_device, to_host
+from autolabel.sam3.device import HostTensor, on_device, records, to_host
 from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
 from autolabel.sam3.preprocess import normalize
 from autolabel.sam3.text import VISUAL, TextCache
@@ -85,7 +85,7 @@ class Engine:
         """
         self._forward = Forward(model, compiled=compiled)
         self._compiled = compiled
-        self._recorded = compiled and device.type == "cuda"
+        self._recorded = compiled and records(device)
         self._architecture = architecture
         self._device = device
         self._texts = TextCache(model, device=device)
