@@ -27,7 +27,7 @@ class InputConfig:
         None, "What a manifest's or a COCO file's relative paths start from; its own folder by default."
     )
     suffixes: list[str] = key(
-        lambda: ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"],
+        lambda: ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"],
         "File name endings that a folder or prefix is searched for.",
     )
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver, such as {endpoint_url: ...} for MinIO.")

@@ -32,7 +32,8 @@ def test_a_killed_driver_loses_and_repeats_nothing(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    _, said = killed.communicate()
+    assert "its process was ended; this goes on from here:\nautolabel label input.uri=" in said
     assert killed.returncode == -signal.SIGKILL
     time.sleep(3)  # its Ray dies with it; a unit in flight may still land before
 
