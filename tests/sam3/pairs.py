@@ -1,5 +1,6 @@
 """Images and prompts of every kind, as pairs for an engine; and what is taken for the same result."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from autolabel.sam3.architecture import TINY
-from autolabel.sam3.engine import Pair, PairResult
+from autolabel.sam3.engine import Engine, Pair, PairResult, pair_bytes
+from autolabel.sam3.upstream import Sam3Image
 from tests.sam3.scenes import scene
 
 SIZES_HW = [(120, 200), (333, 97), (480, 640), (TINY.resolution, TINY.resolution)]
@@ -39,6 +41,11 @@ PROMPTS = {
 
 def pair(image: int, prompt: Prompt, threshold: float = THRESHOLD) -> Pair:
     return Pair(image=image, text=prompt.text, boxes_cxcywh=prompt.boxes, positive=prompt.positive, threshold=threshold)
+
+
+def engine(model: Sam3Image, pairs_at_once: int) -> Engine:
+    """An engine with memory for so many pairs."""
+    return Engine(model, TINY, device=torch.device("cpu"), memory_mb=math.ceil(pairs_at_once * pair_bytes(TINY) / 1e6))
 
 
 ALL_PAIRS = [pair(index, prompt) for prompt in PROMPTS.values() for index in range(len(IMAGES))]

@@ -1,6 +1,5 @@
 """The batched engine against Meta's own `Sam3Processor`, one image and one prompt at a time."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,21 +14,29 @@ from sam3.model.sam3_image_processor import Sam3Processor
 
 from autolabel.masks.rle import decode
 from autolabel.sam3.architecture import TINY, build, seed_weights
-from autolabel.sam3.engine import Engine, PairResult, pair_bytes
+from autolabel.sam3.engine import PairResult
 from autolabel.sam3.forward import Forward
 from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize
 from autolabel.sam3.upstream import Sam3Image
 from tests.sam3 import reference
-from tests.sam3.pairs import ALL_PAIRS, BESIDE, FAR, IMAGES, NEAR, PROMPTS, THRESHOLD, Prompt, close, pair, random_pairs
+from tests.sam3.pairs import (
+    ALL_PAIRS,
+    BESIDE,
+    FAR,
+    IMAGES,
+    NEAR,
+    PROMPTS,
+    THRESHOLD,
+    Prompt,
+    close,
+    engine,
+    pair,
+    random_pairs,
+)
 from tests.sam3.scenes import SEED, scene
 
 CPU = torch.device("cpu")
-
-
-def engine(model: Sam3Image, pairs_at_once: int) -> Engine:
-    """An engine with memory for so many pairs."""
-    return Engine(model, TINY, device=CPU, memory_mb=math.ceil(pairs_at_once * pair_bytes(TINY) / 1e6))
 
 
 @pytest.fixture(scope="module")

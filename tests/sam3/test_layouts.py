@@ -19,8 +19,8 @@ from autolabel.sam3.preprocess import resize
 from autolabel.sam3.transformers_names import POSITIONS, from_transformers, to_transformers
 from autolabel.sam3.upstream import Sam3Image
 from tests.sam3 import meta_builder
-from tests.sam3.conftest import SEED
-from tests.sam3.test_engine import ALL_PAIRS, IMAGES, engine
+from tests.sam3.pairs import ALL_PAIRS, IMAGES, engine
+from tests.sam3.scenes import SEED
 from tests.support import weight_layouts as layouts
 from tests.support.weight_layouts import State, prefixed, write_holes
 

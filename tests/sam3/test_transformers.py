@@ -19,8 +19,8 @@ from autolabel.sam3.checkpoint import check, load
 from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.preprocess import normalize, resize
 from autolabel.sam3.text import VISUAL, tokenizer
-from tests.sam3.conftest import scene
-from tests.sam3.test_engine import ALL_PAIRS
+from tests.sam3.pairs import ALL_PAIRS
+from tests.sam3.scenes import scene
 
 pytestmark = [
     pytest.mark.slow,
