@@ -1,4 +1,4 @@
-"""`autolabel evaluate`: how good labels are, against a ground truth that may know only a part of them."""
+"""Step 7 of 7, use: how good labels are, against a ground truth that may know only a part of them."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,6 @@
-"""Labels in the formats that others read. A new format is one module here and one line in `FORMATS`, and
-its name in the help of `format`.
+"""Step 7 of 7, use: labels in the formats that others read.
+
+A new format is one module here, one line in `FORMATS`, and its name in the help of `format`.
 
 A format writes into a folder of its own in the output. What an earlier export left there is removed first, so that no
 file of other splits is taken for one of these. The file that readers open first is written last: where it is, all is.

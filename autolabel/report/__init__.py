@@ -1,4 +1,4 @@
-"""`autolabel report`: the review queue, and a page that shows an output in a browser, without a server."""
+"""Step 7 of 7, use: the review queue, and a page that shows an output in a browser, without a server."""
 
 from collections.abc import Mapping
 

@@ -3,7 +3,8 @@
 The layers in which nine tenths of the operations are: those of the ViT's blocks, and the fusion encoder's
 self-attention and feed-forward. Such a layer takes what it is given as bfloat16; what it gives is added to a float32
 stream, as under Meta's autocast. All the rest stays float32: a score or a box must not jump by 1/256, nor an outline,
-which is where a sum over the channels of the finest map crosses 0. What that costs and gains: jobs/README.md.
+which is where a sum over the channels of the finest map crosses 0. What that costs and gains:
+jobs/benchmarks/README.md.
 """
 
 from collections.abc import Iterator

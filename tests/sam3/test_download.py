@@ -16,6 +16,7 @@ import fsspec
 import httpx
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from huggingface_hub import constants
 from huggingface_hub import errors as hub
 
 from autolabel.errors import CheckpointError
@@ -323,8 +324,8 @@ class TestHub:
 class TestUnreachableHub:
     @pytest.fixture(autouse=True)
     def unreachable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(download.constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
-        monkeypatch.setattr(download.constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
 
     @pytest.mark.parametrize("uri", ["hf://facebook/sam3", "hf://facebook/sam3.1", "hf://me/mine"])
     def test_is_told_in_seconds_with_what_to_do(self, uri: str) -> None:
@@ -353,13 +354,13 @@ class TestUnreachableHub:
                     raise httpx.ConnectError("not yet")
 
         monkeypatch.setattr(download, "get_session", Session)
-        monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
         assert download._hub_answers()
         assert len(tried) == 3
 
     def test_offline_mode_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(download.constants, "is_offline_mode", lambda: True)
-        monkeypatch.setattr(download.time, "sleep", lambda seconds: pytest.fail("waited"))
+        monkeypatch.setattr(constants, "is_offline_mode", lambda: True)
+        monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited"))
         with pytest.raises(CheckpointError, match=r"HF_HUB_OFFLINE forbids it"):
             fetch("hf://facebook/sam3", storage_options={})
 

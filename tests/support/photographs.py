@@ -46,7 +46,8 @@ def draw_photograph(seed: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8
         picture = blend(picture, colour * lit + 160 * lit**12, (1 - np.hypot(u, v)) * radius * height)
     corners = 1 - 0.25 * ((x - width / height / 2) ** 2 + (y - 0.5) ** 2)[..., None]
     grain = rng.normal(0, 4, (height, width, 3))
-    return np.asarray(np.clip(picture * corners + grain, 0, 255), np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.clip(picture * corners + grain, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def texture(rng: np.random.Generator, size_hw: tuple[int, int], *, roughness: float) -> Field:
