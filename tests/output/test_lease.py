@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,9 @@ from autolabel.errors import BadInput, JobFailed, Refused, StorageError
 from autolabel.output import lease
 from autolabel.output.lease import acquire, acquired, last_run, record_uri, this_run
 from autolabel.storage import Storage, open_storage
-from tests.support.jobs import run_label, run_verify
+from tests.support.faults import Start
+from tests.support.free_model import FreeModel
+from tests.support.jobs import run_verify
 from tests.support.s3 import S3
 from tests.support.scenes import write_scenes
 
@@ -197,24 +200,23 @@ def test_an_outage_shorter_than_the_lease_is_sat_out(
             mine.check()
 
 
-def test_a_second_job_on_an_output_is_refused_and_the_first_ends_well(tmp_path: Path, cluster: None) -> None:
+def test_a_second_job_on_an_output_is_refused_and_the_first_ends_well(tmp_path: Path, start: Start) -> None:
     photos, output = tmp_path / "photos", tmp_path / "labels"
     write_scenes(photos, count=60, seed=2)
-    settings = ["output.unit_size=4", "prompts=[red circle, triangle]"]
-    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
-    first = subprocess.Popen([*command, *settings, "cluster.cpus_per_actor=1"], stderr=subprocess.PIPE, text=True)
-    while not list(output.glob("labels/*.parquet")):
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.02)
-    with pytest.raises(Refused, match=rf"\(process {first.pid}\)"):
-        run_label(photos, output, *settings)
-    assert first.poll() is None, "it ended before the second began"
-    _, stderr = first.communicate(timeout=200)
-    assert first.returncode == 0, stderr
+    command = ["label", f"input.uri={photos}", f"output.uri={output}", "output.unit_size=4"]
+    command += ["prompts=[red circle, triangle]", "cluster.cpus_per_actor=1"]
+    first = start(command, model=FreeModel(partial(time.sleep, 0.2)))
+    first.wait_until(lambda: list(output.glob("labels/*.parquet")))
+    pid = first.process.pid
+    second = start(command)
+    assert second.wait() == 3
+    assert f"(process {pid})" in second.log.read_text()
+    assert first.process.is_alive(), "it ended before the second began"
+    assert first.wait() == 0, first.log.read_text()
     assert run_verify(output).clean
     run = last_run(open_storage(str(output), {}), str(output))
     assert run is not None
-    assert (run.number, run.pid, run.ended_at is not None) == (1, first.pid, True)
+    assert (run.number, run.pid, run.ended_at is not None) == (1, pid, True)
 
 
 def test_a_lease_whose_storage_raises_what_nobody_expects_is_lost(
