@@ -32,8 +32,8 @@ def without_harmless_lines() -> Iterator[None]:
 
     Where `sys.stderr` is not the descriptor itself, as in a notebook, nothing is done.
     """
-    before = sys.stderr
-    if before is None or before is not sys.__stderr__ or before.fileno() != STDERR:
+    before = sys.__stderr__
+    if before is None or sys.stderr is not before or before.fileno() != STDERR:
         yield
         return
     before.flush()
