@@ -7,6 +7,7 @@ Exceptions
     ├── Refused                   exit code 3: the output is of a job with other settings, or in another run's hands
     ├── StorageError              exit code 1: a storage that still fails after all retries
     └── JobFailed                 exit code 1: the pipeline ended before every unit was done
+        └── DeviceUnusable        exit code 1: a GPU was asked for, and cannot be used
     RejectedImage                 never leaves a job: it becomes that image's row
 
 A bad image is data, not an error: its row says `rejected`, with one of the codes below.
@@ -54,6 +55,10 @@ class StorageError(AutolabelError):
 
 class JobFailed(AutolabelError):
     """The pipeline ended before every unit was done."""
+
+
+class DeviceUnusable(JobFailed):
+    """A process was given a GPU and cannot use it; labelling on its CPU instead would take a hundred times as long."""
 
 
 class RejectCode(StrEnum):

@@ -5,13 +5,16 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.faulty_s3 import FaultyS3
 from tests.support.photographs import write_photographs
 from tests.support.s3 import S3, s3_server
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 TESTS = Path(__file__).parent
 
@@ -44,6 +47,19 @@ def faulty(failing_server: str) -> Iterator[FaultyS3]:
     server.clear()
     yield server
     server.clear()
+
+
+@pytest.fixture
+def duckdb() -> Iterator["DuckDBPyConnection"]:
+    """A connection of the test's own.
+
+    No test module imports DuckDB by name: pytest's loader, which modules of its plugins keep, holds test modules to the
+    very end, and nanobind reports as leaked, on a page, what they hold.
+    """
+    import duckdb
+
+    with duckdb.connect() as connection:
+        yield connection
 
 
 @pytest.fixture(scope="session")

@@ -132,6 +132,12 @@ class LabelConfig:
     min_area: int = key(1, "Drop masks of fewer pixels.")
     max_area: int | None = key(None, "Drop masks of more pixels.")
     max_instances: int | None = key(None, "Keep at most this many instances of an image, the best by score.")
+    max_rejected_share: float = key(
+        0.9, "End the job where more of a unit's images are missing, forbidden or changed; 1 labels on in any case."
+    )
+    retry: list[str] = key(
+        list, "Label images again that were rejected for one of these: missing, forbidden, changed, ..."
+    )
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
 

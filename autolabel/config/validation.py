@@ -18,6 +18,7 @@ from autolabel.config.schema import (
     StatusConfig,
     VerifyConfig,
 )
+from autolabel.errors import RejectCode
 from autolabel.redaction import has_password
 
 NO_PASSWORDS = "holds a password, which would be written wherever the URL is; give it by the environment"
@@ -118,6 +119,11 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
     yield from decision_problems(config)
     if not 0 <= config.keep_threshold <= 1:  # NaN is not
         yield f"keep_threshold: {config.keep_threshold} is not between 0 and 1"
+    if not 0 <= config.max_rejected_share <= 1:  # NaN is not
+        yield f"max_rejected_share: {config.max_rejected_share} is not between 0 and 1"
+    for code in config.retry:
+        if code not in set(RejectCode):
+            yield f"retry: {code!r} is not one of {', '.join(RejectCode)}"
     cluster, batch = config.cluster, config.batch
     for name, number in (
         ("image.max_pixels", config.image.max_pixels),

@@ -1,11 +1,13 @@
 """The labels of an output: one row per input image, one Parquet file per work unit, the shard.
 
 The set of files under `labels/` is the job's only state. A file appears whole or not at all, under its unit's fixed
-name, so at every moment the folder is readable, without gaps inside a unit and without doubles.
+name, so at every moment the folder is readable, without gaps inside a unit and without doubles. It is created once;
+only images that were rejected for a passing reason make a job put a new one in its place, whole as well.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import orjson
 import pyarrow as pa
@@ -51,13 +53,48 @@ def write_unit(
     storage: Storage, output_uri: str, unit: int, rows: Sequence[ImageLabels], metadata: Mapping[str, str]
 ) -> bool:
     """Create a unit's file; False where another attempt has created it already, which then stands."""
+    return storage.create_once(unit_uri(output_uri, unit), encoded(unit, rows, metadata))
+
+
+def replace_unit(
+    storage: Storage,
+    output_uri: str,
+    unit: int,
+    rows: Sequence[ImageLabels],
+    metadata: Mapping[str, str],
+    etag: str | None,
+) -> bool:
+    """Put a unit's file in the place of the one with this etag; False where another stands there by now."""
+    return storage.replace_if(unit_uri(output_uri, unit), encoded(unit, rows, metadata), etag)
+
+
+def encoded(unit: int, rows: Sequence[ImageLabels], metadata: Mapping[str, str]) -> bytes:
+    """Return the contents of a unit's file."""
     summary = {"autolabel.unit": str(unit), "autolabel.summary": Summary.of(rows).to_json().decode()}
-    table = pa.Table.from_pylist(
-        [row_from_labels(row) for row in rows], schema=SCHEMA.with_metadata({**metadata, **summary})
-    )
+    schema = SCHEMA.with_metadata({**metadata, **summary})
     sink = pa.BufferOutputStream()
+    table = pa.Table.from_pylist([row_from_labels(row) for row in rows], schema=schema)
     pq.write_table(table, sink, compression="zstd", compression_level=3)
-    return storage.create_once(unit_uri(output_uri, unit), sink.getvalue().to_pybytes())
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredUnit:
+    """The labels of a unit, and the etag of the file that holds them."""
+
+    images: tuple[ImageLabels, ...]
+    etag: str | None
+
+
+def read_stored(storage: Storage, output_uri: str, unit: int) -> StoredUnit:
+    """Read the labels of a unit that is to be replaced.
+
+    Raises:
+        BadInput: as `read_columns`.
+    """
+    etag = storage.stat(unit_uri(output_uri, unit)).etag  # first: a later file has another
+    return StoredUnit(images=tuple(read_columns(storage, output_uri, unit).images()), etag=etag)
 
 
 def open_unit(storage: Storage, output_uri: str, unit: int) -> pq.ParquetFile:

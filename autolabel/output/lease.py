@@ -2,7 +2,7 @@
 
 `runs/00000003.json` is the third run of an output. It is created once, so that of several claimants one gets it, and
 rewritten by its holder every `RENEW_S`. Nobody's clock is trusted: a holder is alive while its record changes, and
-dead when it has not for `EXPIRES_S`; on the same machine its process is asked for instead. Whoever finds the last run
+dead when it has not for `EXPIRES_S`; on the same machine its process is looked for instead. Whoever finds the last run
 ended or dead creates the next one.
 
 A holder that was stopped or cut off for longer than that, and so may have lost its lease, ends when it finds a later
@@ -24,7 +24,6 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import orjson
-import psutil
 
 from autolabel.errors import BadInput, JobFailed, Refused, StorageError
 from autolabel.storage import Storage
@@ -49,7 +48,7 @@ class Run:
     user: str
     pid: int
     machine: str | None
-    process_started_at: float  # of that pid, as the machine counts; tells it from a later process of the same pid
+    process_start_ticks: int | None  # of that pid, since the machine's start; tells it from a later one of the same pid
     started_at: str
     claim_id: str = ""  # tells a claim whose answer was lost from another's
     renewals: int = 0
@@ -87,23 +86,30 @@ class Lease:
             log.warning("the next run will have to find out by itself that this one has ended: %s", error)
 
     def _renew(self) -> None:
+        """Renew until the end. Whatever ends this sooner loses the lease: nobody may go on without one."""
+        try:
+            self._lost = self._renew_until_lost()
+        except BaseException as error:
+            self._lost = f"the lease on the output could not be kept: {type(error).__name__}: {error}"
+            log.exception("the lease on %s is lost", self._output_uri)
+
+    def _renew_until_lost(self) -> str | None:
+        """Return why the lease is lost, or None at its end."""
         renewed_at = time.monotonic()
         while not self._ended.wait(RENEW_S):
             try:
                 later = last_run(self._storage, self._output_uri)
                 if later is None:
-                    self._lost = f"{self._output_uri} disappeared while the job ran"
-                    return
+                    return f"{self._output_uri} disappeared while the job ran"
                 if later.number > self._run.number:
-                    self._lost = f"this process stood still for too long; the output was taken over by {later}"
-                    return
+                    return f"this process stood still for too long; the output was taken over by {later}"
                 self._run = replace(self._run, renewals=self._run.renewals + 1)
                 self._write(self._run)
                 renewed_at = time.monotonic()
-            except (BadInput, StorageError, OSError) as error:
+            except (BadInput, StorageError, OSError) as error:  # which may pass
                 if time.monotonic() - renewed_at > self._give_up_s:
-                    self._lost = f"the lease on the output could not be renewed for {self._give_up_s:g} s: {error}"
-                    return
+                    return f"the lease on the output could not be renewed for {self._give_up_s:g} s: {error}"
+        return None
 
     def _write(self, run: Run) -> None:
         self._storage.overwrite(record_uri(self._output_uri, run.number), encoded(run))
@@ -162,10 +168,7 @@ def is_alive(run: Run) -> bool | None:
     """Tell whether the process of a run exists; None if it is not this machine's to know."""
     if run.machine is None or run.machine != machine():
         return None
-    try:
-        return bool(psutil.Process(run.pid).create_time() == run.process_started_at)
-    except psutil.NoSuchProcess:
-        return False
+    return start_ticks_of(run.pid) == run.process_start_ticks
 
 
 def last_run(storage: Storage, output_uri: str) -> Run | None:
@@ -208,10 +211,23 @@ def this_run(number: int) -> Run:
         user=getpass.getuser(),
         pid=os.getpid(),
         machine=machine(),
-        process_started_at=psutil.Process().create_time(),
+        process_start_ticks=start_ticks_of(os.getpid()),
         started_at=now(),
         claim_id=uuid4().hex,
     )
+
+
+def start_ticks_of(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since the machine did; None where there is no such process.
+
+    Not its time of day, which moves with the clock: a step of two seconds would make a living process look dead.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # what is before may hold blanks: the name of the program
+    except OSError:
+        return None
+    return int(fields[19])  # the 22nd of all, see proc(5)
 
 
 def machine() -> str | None:

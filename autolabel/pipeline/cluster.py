@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -10,7 +11,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from autolabel.config import ClusterConfig
-from autolabel.errors import BadInput
+from autolabel.errors import BadInput, JobFailed
 from autolabel.signals import keeping_sigterm
 
 UNITS_IN_HAND = 2  # of an actor: one in the model, one being fetched or written
@@ -32,13 +33,38 @@ def ray_connection(cluster: ClusterConfig) -> Iterator[None]:
             ray.init(address=cluster.address, logging_level=logging.WARNING)
     except (ConnectionError, ValueError) as error:
         raise BadInput(f"cluster.address: {cluster.address}: {error}") from error
+    except Exception as error:  # the border: Ray raises Exception itself, as where its processes start too slowly
+        raise JobFailed(f"Ray does not start: {error}; the same command goes on") from error
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class ActorPool:
+    """How many labelling actors of what size."""
+
+    n_least: int  # without them, the job does not begin
+    n_initial: int
+    n_most: int
+    n_gpus: float  # of each
+    n_cpus: float
+
+    def options(self) -> dict[str, Any]:
+        """Return what Ray Data's `map_batches` takes."""
+        strategy = ActorPoolStrategy(
+            min_size=self.n_least,
+            max_size=self.n_most,
+            initial_size=self.n_initial,  # without it, actors are added one by one
+            max_tasks_in_flight_per_actor=2 * UNITS_IN_HAND,
+            max_concurrent_calls_per_actor=UNITS_IN_HAND,
+            enable_true_multi_threading=True,  # without it, Ray runs the calls of an actor one after the other
+        )
+        return {"compute": strategy, "num_gpus": self.n_gpus, "num_cpus": self.n_cpus}
+
+
+def actor_pool(cluster: ClusterConfig, *, n_units: int) -> ActorPool:
     """Return how many actors of what size, from the settings and what the cluster has now.
 
     They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever. Those
@@ -64,18 +90,13 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> dict[str, Any]:
     if fit < cluster.min_actors:
         need = f"{cluster.min_actors} actors of {gpus:g} GPUs and {cpus:g} CPUs"
         log.info("waiting up to %g s for %s; %d fit now", cluster.start_timeout_s, need, fit)
-    return {
-        "compute": ActorPoolStrategy(
-            min_size=cluster.min_actors,
-            max_size=most,
-            initial_size=max(cluster.min_actors, min(most, fit)),  # without it, actors are added one by one
-            max_tasks_in_flight_per_actor=2 * UNITS_IN_HAND,
-            max_concurrent_calls_per_actor=UNITS_IN_HAND,
-            enable_true_multi_threading=True,  # without it, Ray runs the calls of an actor one after the other
-        ),
-        "num_gpus": gpus,
-        "num_cpus": cpus,
-    }
+    return ActorPool(
+        n_least=cluster.min_actors,
+        n_initial=max(cluster.min_actors, min(most, fit)),
+        n_most=most,
+        n_gpus=gpus,
+        n_cpus=cpus,
+    )
 
 
 def n_actors_fitting(node: dict[str, float], *, gpus: float, cpus: float, most: int) -> int:

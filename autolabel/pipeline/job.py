@@ -1,9 +1,12 @@
 """`autolabel label`: everything is checked, the plan is sealed, the missing units are labelled, the result is told."""
 
 import logging
-from collections.abc import Callable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from functools import partial
+from itertools import takewhile
 
 from autolabel import plan
 from autolabel.config import ClusterConfig, LabelConfig
@@ -16,10 +19,17 @@ from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.pipeline import actors
 from autolabel.pipeline.actors import load_job_engine
 from autolabel.pipeline.cluster import ray_connection
-from autolabel.pipeline.heartbeat import Heartbeat, fail_on_stall
+from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.progress import Progress
-from autolabel.pipeline.request import check_weights, exemplars_sha256, read_request, with_full_checkpoint
+from autolabel.pipeline.request import (
+    check_weights,
+    check_within_reach,
+    exemplars_sha256,
+    read_request,
+    with_full_checkpoint,
+)
+from autolabel.pipeline.watch import watch
 from autolabel.plan import Plan
 from autolabel.sam3.engine import Engine
 from autolabel.storage import Storage, check_output, open_storage
@@ -53,6 +63,8 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
         weights=weights_sha256 or f"seed {config.model.seed}",
         exemplars_sha256=exemplars_sha256(config),
     )
+    if listing:
+        check_within_reach(listing.images, config.input.storage_options)
     contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
     record = run_record.create_or_match(output, output_uri, settings)
     job = LabelJob.of(config, output_uri=output_uri, record=record, checkpoint_sha256=weights_sha256)
@@ -93,29 +105,86 @@ def label_missing(
     Raises:
         JobFailed: the pipeline ended, and units are still missing.
     """
-    done = done_units(output, job.output_uri) & set(range(sealed.n_units))
-    missing = set(range(sealed.n_units)) - done
-    n_done_before = sum(map(sealed.n_images_of, done))
+    every = set(range(sealed.n_units))
+    done = done_units(output, job.output_uri) & every
     if done:
         log.info("%d of %d units are labelled already", len(done), sealed.n_units)
-    summary = Summary()
-    if missing:
-        with ray_connection(cluster):
-            heartbeat = Heartbeat()
-            progress = Progress(
-                n_images=sealed.n_images, n_done_before=n_done_before, in_hand=heartbeat.n_images_in_hand
-            )
-            stall_watch = fail_on_stall(heartbeat, cluster.stall_timeout_s)
-            units = actors.label_units(job, sorted(missing), heartbeat, cluster, load=load)
-            with progress, stall_watch, closing(units) as reports:
-                for report in reports:
-                    held.check()
-                    progress.add(report.summary)
+    again = units_to_retry(job, output, sorted(done)) if job.retry else set[int]()
+    todo, done = (every - done) | again, done - again
+    with summing(output, job.output_uri, sorted(done)) as of_earlier_runs:
+        progress = Progress(n_images=sealed.n_images, n_done_before=sum(map(sealed.n_images_of, done)))
+        last_words = ""
+        while todo:
+            with ray_connection(cluster):
+                reported, last_words = run_pipeline(job, sorted(todo), held, cluster, load, progress)
+            there = done_units(output, job.output_uri)  # what is done is told by files, not by reports
+            left = {unit for unit in todo if unit not in there or (unit in again and unit not in reported)}
+            if len(left) == len(todo):
+                break
+            todo = left  # which actors that were parked gave back
+        if todo:
+            said = f"; the last process that died said: {last_words}" if last_words else ""
+            place = join(job.output_uri, LABELS_FOLDER)
+            raise JobFailed(f"{place}: {len(todo)} units are still missing{said}; the same command goes on from here")
+        summary = of_earlier_runs()
         summary.add(progress.summary)
-        missing = set(range(sealed.n_units)) - done_units(output, job.output_uri)  # not by reports: by files
-    if missing:
-        place = join(job.output_uri, LABELS_FOLDER)
-        raise JobFailed(f"{place}: {len(missing)} units are still missing; the same command goes on from here")
-    for earlier in in_threads(partial(read_summary, output, job.output_uri), sorted(done), IO_THREADS):
-        summary.add(earlier)
     return summary
+
+
+def units_to_retry(job: LabelJob, output: Storage, units: Sequence[int]) -> set[int]:
+    """Return the units with images that were rejected for a reason that is tried again."""
+    summaries = in_threads(partial(read_summary, output, job.output_uri), units, IO_THREADS)
+    again = {
+        unit
+        for unit, summary in zip(units, summaries, strict=True)
+        if any(summary.rejected_by[code] for code in job.retry)
+    }
+    log.info("retry: %d units hold images that were rejected as %s", len(again), ", ".join(sorted(job.retry)))
+    return again
+
+
+def run_pipeline(
+    job: LabelJob,
+    units: Sequence[int],
+    held: lease.Lease,
+    cluster: ClusterConfig,
+    load: Callable[[LabelJob], Engine],
+    progress: Progress,
+) -> tuple[set[int], str]:
+    """Label units on the connected cluster.
+
+    Returns:
+        The units that were reported done, and the last words of the process that died last, if one did.
+    """
+    heartbeat, reported = Heartbeat(), set[int]()
+    reports = actors.label_units(job, units, heartbeat, cluster, load=load)
+    watched = watch(heartbeat, cluster.stall_timeout_s)
+    with progress.showing(heartbeat.in_hand), watched, closing(reports):
+        for report in reports:
+            held.check()
+            progress.add(report.summary)
+            reported.add(report.unit)
+    return reported, heartbeat.pulse().last_words
+
+
+@contextmanager
+def summing(output: Storage, output_uri: str, units: Sequence[int]) -> Iterator[Callable[[], Summary]]:
+    """Add up the counts of units beside the block, which gets a function that waits for the sum.
+
+    A large output has many footers: GPUs must not wait for them.
+    """
+    stopped = threading.Event()
+
+    def total() -> Summary:
+        summary = Summary()
+        wanted = takewhile(lambda _: not stopped.is_set(), units)
+        for earlier in in_threads(partial(read_summary, output, output_uri), wanted, IO_THREADS):
+            summary.add(earlier)
+        return summary
+
+    with ThreadPoolExecutor(1, thread_name_prefix="footers") as pool:
+        future = pool.submit(total)
+        try:
+            yield future.result
+        finally:
+            stopped.set()

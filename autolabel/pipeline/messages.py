@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autolabel.config import BatchConfig, LabelConfig, ModelConfig
+from autolabel.errors import RejectCode
 from autolabel.labels.summary import Summary
 from autolabel.output.run_record import RunRecord
 from autolabel.pipeline.timing import StageSeconds
@@ -20,6 +21,9 @@ class LabelJob:
     checkpoint_sha256: str | None
     input_options: dict[str, Any]
     output_options: dict[str, Any]
+    max_rejected_share: float
+    retry: frozenset[RejectCode]  # images that were rejected for one of these are labelled again
+    n_gpus: float = 0.0  # of each actor
 
     @staticmethod
     def of(config: LabelConfig, *, output_uri: str, record: RunRecord, checkpoint_sha256: str | None) -> "LabelJob":
@@ -31,6 +35,8 @@ class LabelJob:
             checkpoint_sha256=checkpoint_sha256,
             input_options=config.input.storage_options,
             output_options=config.output.storage_options,
+            max_rejected_share=config.max_rejected_share,
+            retry=frozenset(map(RejectCode, config.retry)),
         )
 
 

@@ -4,78 +4,87 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
 from autolabel.labels.summary import Summary
 from autolabel.labels.types import Status
+from autolabel.pipeline.heartbeat import InHand
 
 BAR_EVERY_S = 1.0
 LOG_EVERY_S = 10.0
 
 log = logging.getLogger("autolabel")
 
-Result = TypeVar("Result")
-
 
 class Progress:
-    """Tells how far a job is for as long as the `with` block runs.
+    """How far a job is: units that are done, of this run and of earlier ones, and what is in hand in the others."""
 
-    Counts come from finished units; `in_hand` gives the images already looked at in the others.
-    """
-
-    def __init__(self, *, n_images: int, n_done_before: int, in_hand: Callable[[], int]) -> None:
-        self.summary = Summary()
+    def __init__(self, *, n_images: int, n_done_before: int) -> None:
+        self.summary = Summary()  # of the units that this run has done
         self._n_images = n_images
         self._n_done_before = self._n_told = n_done_before
-        self._in_hand = in_hand
         self._on_terminal = sys.stderr.isatty()
-        self._ended = threading.Event()
-        self._teller = threading.Thread(target=self._tell, name="progress", daemon=True)
-
-    def __enter__(self) -> "Progress":
         self._began = time.monotonic()
-        self._bar = tqdm(
-            total=self._n_images, initial=self._n_done_before, unit="img", disable=not self._on_terminal, smoothing=0.1
-        )
-        self._teller.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._teller.join()
-        self._show(self.summary.n_images)
-        self._bar.close()
 
     def add(self, finished: Summary) -> None:
         """Count a unit that is done."""
         self.summary.add(finished)
 
-    def _tell(self) -> None:
-        while not self._ended.wait(BAR_EVERY_S if self._on_terminal else LOG_EVERY_S):
-            self._show(self.summary.n_images + self._in_hand())
+    @contextmanager
+    def showing(self, in_hand: Callable[[], InHand]) -> Iterator[None]:
+        """Show it for as long as the block runs, and where that is interrupted, say what is safe."""
+        ended = threading.Event()
+        with tqdm(
+            total=self._n_images, initial=self._n_told, unit="img", disable=not self._on_terminal, smoothing=0.1
+        ) as bar:
 
-    def _show(self, n_this_run: int) -> None:
+            def tell() -> None:
+                while not ended.wait(BAR_EVERY_S if self._on_terminal else LOG_EVERY_S):
+                    self._show(bar, in_hand())
+
+            teller = threading.Thread(target=tell, name="progress", daemon=True)
+            teller.start()
+            interrupted = False
+            try:
+                yield
+            except KeyboardInterrupt:
+                interrupted = True
+                raise
+            finally:
+                ended.set()
+                teller.join()
+                self._show(bar, InHand())
+                bar.close()
+                if interrupted:
+                    self._say_what_is_safe()
+
+    def _show(self, bar: "tqdm[None]", in_hand: InHand) -> None:
+        n_this_run = self.summary.n_images + in_hand.n_images
         # A unit leaves what is in hand a moment before it is counted as done: never tell of less than before.
         n_done = self._n_told = max(self._n_told, min(self._n_done_before + n_this_run, self._n_images))
+        n_instances = self.summary.n_instances + in_hand.n_instances
+        n_rejected = self.summary.images[Status.REJECTED] + in_hand.n_rejected
         if self._on_terminal:
-            self._bar.set_postfix(
-                instances=self.summary.n_instances, rejected=self.summary.images[Status.REJECTED], refresh=False
-            )
-            self._bar.update(n_done - self._bar.n)
+            bar.set_postfix(instances=n_instances, rejected=n_rejected, refresh=False)
+            bar.update(n_done - bar.n)
         else:
-            log.info(self.line(n_done, seconds=time.monotonic() - self._began))
+            seconds = time.monotonic() - self._began
+            log.info(self.line(n_done, n_instances=n_instances, n_rejected=n_rejected, seconds=seconds))
 
-    def line(self, n_done: int, *, seconds: float) -> str:
+    def line(self, n_done: int, *, n_instances: int, n_rejected: int, seconds: float) -> str:
         """Return `512 of 10000 images, 25.1 images/s, 1830 instances, 3 rejected, 06:18 left`."""
         rate = (n_done - self._n_done_before) / max(seconds, 1e-9)
         left = tqdm.format_interval((self._n_images - n_done) / rate) if rate else "?"
         return (
             f"{n_done} of {self._n_images} images, {rate:.{1 if rate >= 1 else 3}f} images/s, "
-            f"{self.summary.n_instances} instances, {self.summary.images[Status.REJECTED]} rejected, {left} left"
+            f"{n_instances} instances, {n_rejected} rejected, {left} left"
+        )
+
+    def _say_what_is_safe(self) -> None:
+        n_safe = self._n_done_before + self.summary.n_images
+        log.warning(
+            "%d of %d images are safe, in files of whole units; the rest is labelled again", n_safe, self._n_images
         )

@@ -2,15 +2,18 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from autolabel.config import LabelConfig
 from autolabel.errors import BadInput, RejectCode, RejectedImage
 from autolabel.images.decode import probe_size
+from autolabel.inputs import fetch_image
 from autolabel.inputs.listing import Listing, list_images
+from autolabel.inputs.locations import ImageLocation
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.prompts import exemplars
 from autolabel.prompts.categories import named_in, prompt_entries, read_categories
@@ -21,6 +24,8 @@ from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
 from autolabel.storage import open_storage
 from autolabel.storage.uris import absolute_uri, resolve_uri
+
+PROBES = 8  # images that are tried first
 
 log = logging.getLogger("autolabel")
 
@@ -150,3 +155,27 @@ def exemplars_sha256(config: LabelConfig) -> str | None:
     if uri is None:
         return None
     return hashlib.sha256(open_storage(uri, config.input.storage_options).read(absolute_uri(uri))).hexdigest()
+
+
+def check_within_reach(images: Sequence[ImageLocation], storage_options: dict[str, Any]) -> None:
+    """Try a few images before anything is written.
+
+    Raises:
+        BadInput: none of them is there, may be read, and is what was listed: the input cannot be right.
+    """
+    tried = images[:: -(-len(images) // PROBES)]
+
+    def problem_of(image: ImageLocation) -> RejectedImage | None:
+        try:
+            fetch_image(image, storage_options)
+        except RejectedImage as error:
+            return error
+        return None
+
+    problems = [problem for problem in in_threads(problem_of, tried, PROBES) if problem]
+    if len(problems) == len(tried):
+        named = zip(tried[:3], problems[:3], strict=True)
+        examples = [f"  {image.uri}: {problem}" for image, problem in named]
+        raise BadInput("\n".join([f"input.uri: none of {len(tried)} images that were tried can be read:", *examples]))
+    if problems:
+        log.warning("%d of %d images that were tried cannot be read", len(problems), len(tried))

@@ -116,6 +116,16 @@ class Storage(ABC):
         with self.replace(uri) as file:
             file.write(data)
 
+    def replace_if(self, uri: str, data: bytes, etag: str | None) -> bool:
+        """Put a small object in the place of the one with this etag, whole; False where another is there, which stays.
+
+        Where the storage cannot do both in one step, only one caller may do it at a time.
+        """
+        if self.stat(uri).etag != etag:
+            return False
+        self.overwrite(uri, data)
+        return True
+
     @abstractmethod
     def delete(self, uri: str) -> None:
         """Remove an object; nothing happens where there is none."""

@@ -106,6 +106,16 @@ class S3Storage(RemoteStorage):
 
         return self._ask(uri, read)
 
+    def replace_if(self, uri: str, data: bytes, etag: str | None) -> bool:
+        bucket, key = self._split(uri)
+        condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
+        put = partial(self.fs.call_s3, "put_object", Bucket=bucket, Key=key, Body=data, **condition)
+        try:
+            self._ask(uri, put)
+        except (FileExistsError, ObjectChanged):  # 412; or the answer to an earlier attempt of this call was lost
+            return self._holds(uri, data)
+        return True
+
     def _attributes_of(self, uri: str) -> dict[str, str]:
         """Return the type, by which a browser shows a page that it would save otherwise."""
         content_type, _ = mimetypes.guess_type(uri)

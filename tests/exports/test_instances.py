@@ -1,8 +1,8 @@
 """The tables as DuckDB and Polars read them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import polars as pl
 import pytest
 from pycocotools import mask as coco
@@ -12,6 +12,9 @@ from autolabel.masks.rle import decode
 from autolabel.output.job_output import JobOutput
 from tests.support.jobs import run_export
 from tests.support.made import stored
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def test_polars_reads_every_instance_and_its_mask(hard: JobOutput, folder: Path)
         assert (mask == decode(instance.rle)).all()
 
 
-def test_duckdb_counts_and_joins(folder: Path) -> None:
+def test_duckdb_counts_and_joins(folder: Path, duckdb: "DuckDBPyConnection") -> None:
     images, found = f"'{folder}/images/*.parquet'", f"'{folder}/*.parquet'"
     by_status = duckdb.execute(f"select status, count(*), sum(n_instances) from {images} group by status").fetchall()
     assert sorted(by_status) == [("empty", 1, 0), ("labelled", 13, 24), ("rejected", 1, 0)]

@@ -54,10 +54,10 @@ def test_actors_are_asked_for_that_the_workers_can_hold(way: str, monkeypatch: p
     kind = "gpu" if way in WITH_GPUS else "cpu"
     group = group_of(documents, kind)
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert pool["num_gpus"] == amount(limits.get("nvidia.com/gpu", "0"))
-    assert pool["compute"].max_size == group["maxReplicas"]
+    assert pool.n_gpus == amount(limits.get("nvidia.com/gpu", "0"))
+    assert pool.n_most == group["maxReplicas"]
     one_free = 1 if kind == "cpu" else 0  # for Ray Data, which has the CPU group beside a GPU group
-    assert pool["num_cpus"] <= amount(limits["cpu"]) - one_free
+    assert pool.n_cpus <= amount(limits["cpu"]) - one_free
 
 
 @pytest.mark.parametrize("way", RAYJOBS)

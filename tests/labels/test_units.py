@@ -1,6 +1,7 @@
 """Label files are read as they are by software nobody here wrote, also where a whole shard is empty or rejected."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +10,9 @@ from autolabel.labels.units import file_metadata, open_unit, read_summary, write
 from autolabel.masks.rle import decode
 from autolabel.storage import open_storage
 from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 NAMES = ["0 labelled", "1 all empty", "2 all rejected", "3 exemplars alone"]
 
@@ -52,9 +56,7 @@ def test_pyarrow(folder: Path) -> None:
     assert (first["phrase"], first["score"], first["bbox"], first["area"]) == ("van", 0.75, [2, 1, 3, 2], 6)
 
 
-def test_duckdb(folder: Path) -> None:
-    import duckdb
-
+def test_duckdb(folder: Path, duckdb: "DuckDBPyConnection") -> None:
     query = f"""
         select phrase, count(*), sum(area) from (
             select unnest(instances, recursive := true) from '{folder}/*.parquet'

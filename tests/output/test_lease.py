@@ -85,7 +85,7 @@ def test_a_dead_run_of_another_machine_expires(
 def test_a_killed_process_of_this_machine_holds_nobody_up(tmp_path: Path) -> None:
     storage = open_storage(str(tmp_path), {})
     program = "import os, sys; from autolabel.output.lease import *; from autolabel.storage import open_storage\n"
-    program += "claim(open_storage(sys.argv[1], {}), sys.argv[1]); os.kill(os.getpid(), 9)"
+    program += "acquire(open_storage(sys.argv[1], {}), sys.argv[1]); os.kill(os.getpid(), 9)"
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert killed.returncode == -9
     left = last_run(storage, str(tmp_path))
@@ -98,7 +98,7 @@ def test_a_killed_process_of_this_machine_holds_nobody_up(tmp_path: Path) -> Non
 
 def test_another_process_with_the_pid_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
     storage = open_storage(str(tmp_path), {})
-    earlier = replace(this_run(1), process_started_at=1.0)
+    earlier = replace(this_run(1), process_start_ticks=1)
     assert storage.create_once(record_uri(str(tmp_path), 1), lease.encoded(earlier))
     assert acquire(storage, str(tmp_path)).number == 2
 

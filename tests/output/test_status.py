@@ -56,7 +56,7 @@ def test_a_dead_job_is_seen_and_has_no_time_left(tmp_path: Path) -> None:
     assert "8 of 11 images (72.7%), 2 of 3 units; the last one 00:30 ago; 0.2 images/s, 00:15 left" in str(working)
     assert "not done; the same command goes on: run 1 ended" in str(asked(output))
     # the record of a process that is gone, and of one on a machine that nobody here can ask
-    for changed, alive in (({"process_started_at": 1.0}, False), ({"machine": None}, None)):
+    for changed, alive in (({"process_start_ticks": 1}, False), ({"machine": None}, None)):
         output.storage.overwrite(record_uri(output.uri, 1), orjson.dumps({**orjson.loads(record), **changed}))
         assert asked(output).alive is alive
         assert asked(output).at_work is (alive is None)

@@ -6,7 +6,8 @@ import pytest
 import ray
 
 from autolabel.config import ClusterConfig
-from autolabel.pipeline.cluster import actor_pool
+from autolabel.errors import JobFailed
+from autolabel.pipeline.cluster import actor_pool, ray_connection
 
 LAPTOP = [{"CPU": 8.0}]
 HEAD_ALONE = [{"CPU": 2.0}]
@@ -47,14 +48,13 @@ def test_sizes(
 ) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
     pool = actor_pool(ClusterConfig(**cluster), n_units=1000)
-    strategy = pool["compute"]
-    assert (strategy.min_size, strategy.initial_size, strategy.max_size) == sizes
-    assert (pool["num_gpus"], pool["num_cpus"]) == each
+    assert (pool.n_least, pool.n_initial, pool.n_most) == sizes
+    assert (pool.n_gpus, pool.n_cpus) == each
 
 
 def test_no_more_actors_than_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in GPUS])
-    assert actor_pool(ClusterConfig(), n_units=3)["compute"].max_size == 3
+    assert actor_pool(ClusterConfig(), n_units=3).n_most == 3
 
 
 def test_what_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -62,3 +62,14 @@ def test_what_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     with caplog.at_level("INFO", "autolabel"):
         actor_pool(ClusterConfig(gpus_per_actor=1, cpus_per_actor=4, min_actors=2, max_actors=8), n_units=1000)
     assert "waiting up to 600 s for 2 actors of 1 GPUs and 4 CPUs; 0 fit now" in caplog.text
+
+
+def test_a_ray_that_does_not_start_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", too_slow)
+    said = pytest.raises(JobFailed, match=r"Ray does not start: .*timed out.*; the same command goes on")
+    with said, ray_connection(ClusterConfig()):
+        pass

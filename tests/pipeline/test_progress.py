@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from autolabel.labels.summary import Summary, closing_text
 from autolabel.output import passes
 from autolabel.output.passes import over_units
 from autolabel.pipeline import progress
+from autolabel.pipeline.heartbeat import InHand
 from autolabel.pipeline.progress import Progress
 from autolabel.prompts.ontology import Category, Ontology
 
@@ -30,11 +32,13 @@ def test_log_lines_come_while_a_unit_is_in_hand(
 ) -> None:
     monkeypatch.setattr(progress, "LOG_EVERY_S", 0.05)
     caplog.set_level(logging.INFO, "autolabel")
-    with Progress(n_images=100, n_done_before=20, in_hand=lambda: 7) as told:
+    told = Progress(n_images=100, n_done_before=20)
+    with told.showing(lambda: InHand(n_images=7, n_instances=11, n_rejected=1)):
         time.sleep(0.3)
         told.add(done(30, 2))
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0].startswith("27 of 100 images, ")
+    assert "11 instances, 1 rejected" in lines[0], "what is found in units that are not done"
     assert lines[-1].startswith("52 of 100 images, ")
     assert "90 instances, 2 rejected" in lines[-1]
 
@@ -60,10 +64,12 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setattr(progress, "BAR_EVERY_S", 0.05)
-    with Progress(n_images=100, n_done_before=0, in_hand=lambda: 25) as told:
+    told = Progress(n_images=100, n_done_before=0)
+    with told.showing(lambda: InHand(n_images=25, n_instances=4)):
         time.sleep(0.5)
         told.add(done(99, 1))
     assert " 25/100 " in screen.getvalue()
+    assert "instances=4, rejected=0" in screen.getvalue()
     assert " 100/100 " in screen.getvalue()
     assert "instances=297, rejected=1" in screen.getvalue()
 
@@ -72,7 +78,8 @@ def test_the_bar_never_goes_beyond_the_end_nor_back(monkeypatch: pytest.MonkeyPa
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setattr(progress, "BAR_EVERY_S", 0.02)
-    with Progress(n_images=10, n_done_before=5, in_hand=lambda: 50) as told:
+    told = Progress(n_images=10, n_done_before=5)
+    with told.showing(lambda: InHand(n_images=50)):
         time.sleep(0.2)
         told.add(done(3, 0))
     assert " 10/10 " in screen.getvalue()
@@ -80,10 +87,18 @@ def test_the_bar_never_goes_beyond_the_end_nor_back(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_rate_of_a_slow_model_can_be_read() -> None:
-    told = Progress(n_images=100, n_done_before=0, in_hand=lambda: 0)
-    assert told.line(2, seconds=180).startswith("2 of 100 images, 0.011 images/s")
-    assert told.line(0, seconds=5).endswith("? left")
-    assert told.line(50, seconds=10).endswith("5.0 images/s, 0 instances, 0 rejected, 00:10 left")
+    line = partial(Progress(n_images=100, n_done_before=0).line, n_instances=0, n_rejected=0)
+    assert line(2, seconds=180).startswith("2 of 100 images, 0.011 images/s")
+    assert line(0, seconds=5).endswith("? left")
+    assert line(50, seconds=10).endswith("5.0 images/s, 0 instances, 0 rejected, 00:10 left")
+
+
+def test_an_interrupted_job_says_how_much_is_safe(caplog: pytest.LogCaptureFixture) -> None:
+    told = Progress(n_images=100, n_done_before=20)
+    with pytest.raises(KeyboardInterrupt), told.showing(lambda: InHand(n_images=25)):
+        told.add(done(30, 2))
+        raise KeyboardInterrupt
+    assert "52 of 100 images are safe" in caplog.text
 
 
 def test_the_closing_table_has_every_category_and_code() -> None:

@@ -16,8 +16,7 @@ from PIL import Image
 
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
-from autolabel.pipeline import load
-from autolabel.pipeline import unit as labeler_module
+from autolabel.pipeline import load, stream
 from autolabel.pipeline.finish import labels_from_results
 from autolabel.pipeline.timing import StageSeconds
 from autolabel.storage.local import LocalStorage
@@ -96,7 +95,7 @@ def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: p
     slow(LocalStorage, "read", 0.3)
     slow(load, "decode", 0.35)
     slow(FoundEverywhere, "segment", 0.6)
-    slow(labeler_module, "labels_from_results", 0.45)
+    slow(stream, "labels_from_results", 0.45)
     slow(LocalStorage, "create_once", 1.5)
     stages = labeler(job, FoundEverywhere()).label_unit(0).stages
     slept = StageSeconds(fetch=3 * 0.3, decode=3 * 0.35, segment=2 * 0.6, finish=3 * 0.45, write=1.5)  # two batches
@@ -136,13 +135,13 @@ def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: 
         assert may_finish.wait(30)
         return labels_from_results(*arguments)
 
-    monkeypatch.setattr(labeler_module, "labels_from_results", held_up)
+    monkeypatch.setattr(stream, "labels_from_results", held_up)
     with ThreadPoolExecutor(1) as pool:
         report = pool.submit(labeler(job, engine).label_unit, 0)
-        while len(engine.asked) < labeler_module.BATCHES_BEHIND + 1:
+        while len(engine.asked) < stream.BATCHES_BEHIND + 1:
             time.sleep(0.01)
         time.sleep(0.5)  # long enough for the model to run away, were it let
-        assert len(engine.asked) == labeler_module.BATCHES_BEHIND + 1
+        assert len(engine.asked) == stream.BATCHES_BEHIND + 1
         may_finish.set()
         assert report.result(60).summary.n_images == 41
 

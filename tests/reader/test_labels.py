@@ -6,8 +6,8 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +22,9 @@ from autolabel.labels.units import unit_uri
 from autolabel.storage import Storage, open_storage
 from tests.support.outputs import UNIT_SIZE, labelled_scenes
 from tests.support.s3 import S3
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 N_SCENES = 9
 TRUNCATED = N_SCENES + 1
@@ -39,14 +42,13 @@ def labels(folder: Path) -> Labels:
     return Labels(str(folder))
 
 
-@pytest.fixture(scope="module")
-def flat(folder: Path) -> duckdb.DuckDBPyConnection:
+@pytest.fixture
+def flat(folder: Path, duckdb: "DuckDBPyConnection") -> "DuckDBPyConnection":
     """Every instance and candidate as DuckDB sees them."""
-    connection = duckdb.connect()
     for name in ("instances", "candidates"):
         unnested = f"select image_id, uri, unnest({name}, recursive := true) from '{folder}/labels/*.parquet'"
-        connection.execute(f"create table {name} as {unnested}")
-    return connection
+        duckdb.execute(f"create table {name} as {unnested}")
+    return duckdb
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
@@ -138,7 +140,7 @@ def test_a_stored_score_can_be_asked_for(labels: Labels) -> None:
     assert sum(len(image.instances) for image in labels.filter(min_score=lowest)) == labels.to_pandas().shape[0]
 
 
-def test_a_filter_holds_for_single_images_and_tables(labels: Labels, flat: duckdb.DuckDBPyConnection) -> None:
+def test_a_filter_holds_for_single_images_and_tables(labels: Labels, flat: "DuckDBPyConnection") -> None:
     rejected, sure = labels.filter(status="rejected"), labels.filter(min_score=0.9)
     assert rejected[TRUNCATED].reject_detail == "ends early"
     with pytest.raises(KeyError, match="not among those"):
@@ -169,7 +171,7 @@ def test_a_selection_has_no_length_but_can_be_listed(labels: Labels) -> None:
 
 
 @pytest.mark.parametrize("name", ["instances", "candidates"])
-def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: "DuckDBPyConnection", name: str) -> None:
     reader = labels.instances() if name == "instances" else labels.candidates()
     names = {category.id: category.name for category in labels.categories}
     expected = flat.sql(
@@ -199,13 +201,12 @@ def test_flat_tables_are_what_duckdb_unnests(labels: Labels, flat: duckdb.DuckDB
         }
 
 
-def test_pandas_and_duckdb_take_the_tables(labels: Labels) -> None:
+def test_pandas_and_duckdb_take_the_tables(labels: Labels, duckdb: "DuckDBPyConnection") -> None:
     counted = Counter(i.category for image in labels for i in image.instances)
     assert labels.to_pandas()["category"].value_counts().to_dict() == counted
-    connection = duckdb.connect()
-    connection.register("found", labels.instances()).register("looked_at", labels.images())
-    assert dict(connection.sql("select category, count(*) from found group by all").fetchall()) == counted
-    statuses = connection.sql("select status, count(*) from looked_at group by all").fetchall()
+    duckdb.register("found", labels.instances()).register("looked_at", labels.images())
+    assert dict(duckdb.sql("select category, count(*) from found group by all").fetchall()) == counted
+    statuses = duckdb.sql("select status, count(*) from looked_at group by all").fetchall()
     assert dict(statuses) == {"labelled": N_SCENES, "rejected": 1}
 
 

@@ -150,7 +150,7 @@ def test_throughput_is_what_the_runs_record(runs: list[tuple[str, str | None, in
             user="user",
             pid=1,
             machine=None,
-            process_started_at=0.0,
+            process_start_ticks=0,
             started_at=started_at,
             renewals=renewals,
             ended_at=ended_at,

@@ -1,0 +1,178 @@
+"""Images through the threads of a labelling process: loaded ahead of the model, finished behind it.
+
+While the model runs, threads fetch and decode the images ahead of it and turn the masks behind it into RLE. Both ends
+are bounded in bytes. Knows nothing of Ray, nor of files of labels.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+
+from autolabel.errors import RejectCode
+from autolabel.inputs import fetch_image
+from autolabel.labels.types import ImageLabels
+from autolabel.pipeline.finish import labels_from_results, labels_of_rejected
+from autolabel.pipeline.heartbeat import InHand
+from autolabel.pipeline.load import ModelInput, Rejection, load_image, prefetch
+from autolabel.pipeline.messages import LabelJob
+from autolabel.pipeline.timing import StageSeconds, timed
+from autolabel.plan import PlannedImage
+from autolabel.prompts.concepts import concepts
+from autolabel.sam3.architecture import ARCHITECTURES
+from autolabel.sam3.engine import Engine, PairResult
+from autolabel.segmentation.batch import NO_ROOM, pair, segment_batch
+
+BACKLOG_BYTES = 512_000_000  # of mask logits behind the model, until they are RLE
+BATCHES_BEHIND = 4  # at most, also of images without masks
+UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
+
+PendingLabels = Future[tuple[ImageLabels, float]]  # the labels of an image, and the seconds that finishing them took
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of one unit, by what they were spent on."""
+
+    started: float = field(default_factory=time.monotonic)
+    stages: StageSeconds = StageSeconds()
+    waited_s: float = 0.0
+
+
+class Backlog:
+    """Bytes that may lie behind the model. One thing is always let in, however large."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._n_bytes = most_bytes, 0
+        self._changed = threading.Condition()
+
+    def acquire(self, n_bytes: int) -> None:
+        """Wait until there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._n_bytes or self._n_bytes + n_bytes <= self._most_bytes)
+            self._n_bytes += n_bytes
+
+    def release(self, n_bytes: int) -> None:
+        with self._changed:
+            self._n_bytes -= n_bytes
+            self._changed.notify_all()
+
+
+class LabelStream:
+    """The model and the threads around it; two units may come through at once."""
+
+    def __init__(self, job: LabelJob, engine: Engine) -> None:
+        self._job, self._settings = job, job.record.settings
+        self._architecture = ARCHITECTURES[job.model.architecture]
+        self._engine = engine
+        self._loading = ThreadPoolExecutor(job.batch.load_threads, thread_name_prefix="load")
+        self._model = ThreadPoolExecutor(1, thread_name_prefix="model")  # one at a time, and always the same
+        self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
+        self._least_bytes = BACKLOG_BYTES // (BATCHES_BEHIND * job.batch.images)
+        self._backlog = Backlog(BACKLOG_BYTES)
+
+    def labels_of(
+        self,
+        images: Sequence[PlannedImage],
+        watch: Stopwatch,
+        decoders: Executor,
+        on_finished: Callable[[InHand], object],
+    ) -> Iterator[ImageLabels]:
+        """Give the labels of images in their order; `on_finished` is told of each as it is finished."""
+        rows: dict[int, PendingLabels | ImageLabels] = {}
+        batch: list[tuple[PlannedImage, ModelInput]] = []
+        for image, loaded in self._loaded(images, watch, decoders):
+            if isinstance(loaded, Rejection):
+                rows[image.image_id] = labels_of_rejected(image, loaded)
+                on_finished(InHand(n_images=1, n_rejected=1))
+                continue
+            batch.append((image, loaded))
+            if len(batch) == self._job.batch.images:
+                rows.update(self._segment(batch, watch, on_finished))
+                batch = []
+        if batch:
+            rows.update(self._segment(batch, watch, on_finished))
+        for image in images:
+            row = rows.pop(image.image_id)
+            if isinstance(row, Future):
+                row, finish_s = row.result()
+                watch.stages += StageSeconds(finish=finish_s)
+            yield row
+
+    def _loaded(
+        self, images: Sequence[PlannedImage], watch: Stopwatch, decoders: Executor
+    ) -> Iterator[tuple[PlannedImage, ModelInput | Rejection]]:
+        """Give the images in order, fetched and decoded ahead within the budget in bytes."""
+        side_px = self._architecture.resolution
+        ready = prefetch(
+            images,
+            lambda image: load_image(
+                image,
+                fetch=partial(fetch_image, storage_options=self._job.input_options),
+                settings=self._settings.image,
+                decoders=decoders,
+                side_px=side_px,
+            ),
+            pool=self._loading,
+            cost_bytes=lambda image: (image.size_bytes or UNKNOWN_SIZE_BYTES) + 3 * side_px**2,
+            budget_bytes=self._job.batch.prefetch_mb * 1_000_000,
+        )
+        while True:
+            asked = time.monotonic()
+            item = next(ready, None)
+            watch.waited_s += time.monotonic() - asked
+            if item is None:
+                return
+            image, (loaded, stages) = item
+            watch.stages += stages
+            yield image, loaded
+
+    def _segment(
+        self,
+        batch: Sequence[tuple[PlannedImage, ModelInput]],
+        watch: Stopwatch,
+        on_finished: Callable[[InHand], object],
+    ) -> dict[int, PendingLabels | ImageLabels]:
+        """Pass a batch through the model; its masks are finished by threads."""
+        settings = self._settings
+        asked = [
+            concepts(settings.prompts, image.exemplars, use_text=settings.exemplars.use_text) for image, _ in batch
+        ]
+        pairs = [
+            [pair(index, concept, settings.keep_threshold_of[concept.category_id]) for concept in of_image]
+            for index, of_image in enumerate(asked)
+        ]
+        pixels = torch.stack([loaded.pixels for _, loaded in batch])
+        results_of, segment_s = self._model.submit(timed, segment_batch, self._engine, pixels, pairs).result()
+        watch.stages += StageSeconds(segment=segment_s)
+        rows: dict[int, PendingLabels | ImageLabels] = {}
+        results_of.reverse()
+        for (image, loaded), of_image in zip(batch, asked, strict=True):
+            results = results_of.pop()  # and is not held here while others are waited for
+            if results is None:
+                no_room = Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=loaded.info.sha256)
+                rows[image.image_id] = labels_of_rejected(image, no_room)
+                on_finished(InHand(n_images=1, n_rejected=1))
+                continue
+            n_bytes = max(self._least_bytes, sum(map(mask_bytes, results)))
+            self._backlog.acquire(n_bytes)  # the model waits here when the threads behind it fall back
+            answers = list(zip(of_image, results, strict=True))
+            row = self._finishing.submit(timed, labels_from_results, image, loaded.info, answers, settings.rules)
+            row.add_done_callback(partial(self._finished, n_bytes, on_finished))
+            rows[image.image_id] = row
+        return rows
+
+    def _finished(self, n_bytes: int, on_finished: Callable[[InHand], object], row: PendingLabels) -> None:
+        self._backlog.release(n_bytes)
+        if row.exception() is None:
+            labels, _ = row.result()
+            on_finished(InHand(n_images=1, n_instances=len(labels.instances)))
+
+
+def mask_bytes(result: PairResult) -> int:
+    """Return what the mask logits of a result weigh."""
+    return result.mask_logits.numel() * result.mask_logits.element_size()
