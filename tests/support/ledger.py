@@ -42,7 +42,7 @@ class Ledger:
         assert verdict.clean, str(verdict)
 
     def table(self) -> list[str]:
-        """As Markdown."""
+        """Return the lines of a Markdown table."""
         rows = [
             "| promise | drill | faults fired | rows lost | rows doubled | time to detect |",
             "|---|---|---|---|---|---|",
