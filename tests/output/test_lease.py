@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autolabel.errors import BadInput, JobFailed, Refused, StorageError
@@ -214,3 +215,31 @@ def test_a_second_job_on_an_output_is_refused_and_the_first_ends_well(tmp_path: 
     run = last_run(open_storage(str(output), {}), str(output))
     assert run is not None
     assert (run.number, run.pid, run.ended_at is not None) == (1, first.pid, True)
+
+
+def test_a_lease_whose_storage_raises_what_nobody_expects_is_lost(
+    place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewer that died in silence would leave its holder at work while another driver takes the output over."""
+    said = pytest.raises(JobFailed, match="could not be kept: RuntimeError: event loop is closed")
+    with said, acquired(*place) as held:
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("event loop is closed")
+
+        monkeypatch.setattr(lease, "last_run", broken)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            held.check()
+            time.sleep(0.02)
+
+
+def test_a_clock_that_steps_makes_no_living_process_look_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What psutil calls the time of creation moves with the clock, by as much as the clock is set."""
+    run = this_run(1)
+    create_time = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + 2.0)
+    monkeypatch.setattr(time, "time", lambda: time.monotonic() + 1e9)
+    assert lease.is_alive(run)
+    assert lease.start_ticks_of(os.getpid()) == run.process_start_ticks
+    assert lease.start_ticks_of(2**22 + 1) is None, "there is no such process"

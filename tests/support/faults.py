@@ -80,14 +80,14 @@ class HeldEngine:
 
     def __call__(self, job: Any) -> Any:
         from autolabel.labels.units import write_unit
-        from autolabel.pipeline import actors, unit
+        from autolabel.pipeline import actors, stream, unit
         from autolabel.pipeline.load import load_image
 
         place = self.place
         engine = (self.load or actors.load_job_engine)(job)
         hold_at_names(place)
         if place.phase == "fetching":
-            vars(unit)["load_image"] = before(place.hold, load_image)
+            vars(stream)["load_image"] = before(place.hold, load_image)
         elif place.phase == "segmenting":
             engine.segment = before(place.hold, engine.segment)  # type: ignore[method-assign]
         elif place.phase == "written":
