@@ -11,7 +11,7 @@ SAME = "same"  # in a refinement: as the labels were made
 
 
 def key(default: Any, sentence: str) -> Any:
-    """A dataclass field with its default and the sentence that `--help` prints."""
+    """Return a dataclass field with its default and the sentence that `--help` prints."""
     metadata = {"help": sentence}
     if isinstance(default, type) or (callable(default) and not isinstance(default, str)):
         return field(default_factory=default, metadata=metadata)

@@ -20,7 +20,7 @@ def write_photographs(folder: Path) -> None:
 
 
 def draw_photograph(seed: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """RGB (h, w, 3)."""
+    """Return RGB (h, w, 3)."""
     rng = np.random.default_rng(seed)
     height, width = size_hw
     y, x = np.mgrid[0:height, 0:width] / height  # both in heights of the picture
@@ -51,7 +51,7 @@ def draw_photograph(seed: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8
 
 
 def texture(rng: np.random.Generator, size_hw: tuple[int, int], *, roughness: float) -> Field:
-    """Noise (h, w) of mean 0 and deviation 1 at every scale, as clouds (0.4) and stones (0.9) have it."""
+    """Return noise (h, w) of mean 0 and deviation 1 at every scale, as clouds (0.4) and stones (0.9) have it."""
     frequency = np.hypot(np.fft.fftfreq(size_hw[0])[:, None], np.fft.rfftfreq(size_hw[1])[None])
     frequency[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.normal(size=size_hw)) / frequency ** (2 - roughness)
@@ -60,12 +60,12 @@ def texture(rng: np.random.Generator, size_hw: tuple[int, int], *, roughness: fl
 
 
 def shade(at: Field, above: tuple[int, int, int], below: tuple[int, int, int]) -> Field:
-    """A colour that goes over into another from 0 to 1."""
+    """Return a colour that goes over into another from 0 to 1."""
     at = np.clip(at, 0, 1)[..., None]
     return np.array(above) * (1 - at) + np.array(below) * at
 
 
 def blend(behind: Field, front: Field, inside_px: Field) -> Field:
-    """What is in front, where its edge is so far away; over two pixels, as a lens draws an edge."""
+    """Return what is in front, where its edge is so far away; over two pixels, as a lens draws an edge."""
     covered = np.clip(inside_px / 2 + 0.5, 0, 1)[..., None]
     return behind * (1 - covered) + front * covered
