@@ -46,6 +46,7 @@ from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.request import read_request
 from autolabel.pipeline.unit import UnitLabeler
 from autolabel.plan import Plan, encode, seal
+from autolabel.sam3.device import HostTensor
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.preprocess import resize
 from autolabel.storage import open_storage
@@ -91,7 +92,7 @@ class FreeEngine(Engine):
                 best_score=0.9,
                 scores=np.full(N_MASKS, 0.9, np.float32),
                 boxes_xyxy=np.zeros((N_MASKS, 4), np.float32),
-                mask_logits=self.logits,
+                masks=HostTensor(self.logits),
             )
             for _ in pairs
         ]
