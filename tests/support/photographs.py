@@ -38,12 +38,14 @@ def draw_photograph(seed: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8
     for _ in range(12):
         colour, radius = rng.uniform(40, 255, 3), rng.uniform(0.02, 0.09)
         across, down = rng.uniform(0, width / height), rng.uniform(0.72, 0.95)
-        shadow = 1 - np.hypot((x - across - 0.6 * radius) / 1.6, (y - down - 0.9 * radius) * 3) / radius
-        picture = blend(picture, picture * 0.4, shadow * 8)
-        u, v = (x - across) / radius, (y - down) / radius
+        top, left = (max(0, int((centre - 1.1 * radius) * height)) for centre in (down, across))
+        near = np.s_[top : int((down + 1.4 * radius) * height), left : int((across + 2.3 * radius) * height)]
+        u, v = (x[near] - across) / radius, (y[near] - down) / radius
+        shadow = 1 - np.hypot((u - 0.6) / 1.6, (v - 0.9) * 3)
+        picture[near] = blend(picture[near], picture[near] * 0.4, shadow * 8)
         depth = np.sqrt(np.clip(1 - u**2 - v**2, 0, None))
         lit = np.clip(0.6 * depth - 0.5 * u - 0.6 * v, 0.08, None)[..., None]
-        picture = blend(picture, colour * lit + 160 * lit**12, (1 - np.hypot(u, v)) * radius * height)
+        picture[near] = blend(picture[near], colour * lit + 160 * lit**12, (1 - np.hypot(u, v)) * radius * height)
     corners = 1 - 0.25 * ((x - width / height / 2) ** 2 + (y - 0.5) ** 2)[..., None]
     grain = rng.normal(0, 4, (height, width, 3))
     pixels: npt.NDArray[np.uint8] = np.clip(picture * corners + grain, 0, 255).astype(np.uint8)
