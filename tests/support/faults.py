@@ -30,7 +30,7 @@ LONGEST_WAIT_S = 120.0
 
 @dataclass(frozen=True)
 class Place:
-    """A point where the job stands still: a phase, in the driver or in an actor, of one node if `node_id` names it."""
+    """Where the job stands still: at a phase, in the driver or in an actor, of one node if `node_id` names it."""
 
     folder: Path
     phase: str
@@ -42,7 +42,7 @@ class Place:
 
     @property
     def released(self) -> Path:
-        """Return the file that lets go whoever stands still, once it is there."""
+        """What lets go whoever stands still, once it is there."""
         return self.folder / "released"
 
     @property
@@ -50,7 +50,7 @@ class Place:
         return self.folder / "begun"
 
     def hold(self) -> None:
-        """Hold whoever comes here, unless another is held."""
+        """Stand still, if nobody has yet."""
         if self.node_id is not None:
             import ray
 
@@ -67,7 +67,7 @@ class Place:
             time.sleep(0.02)
 
     def attempts(self) -> list[tuple[float, int, int]]:
-        """Return when, by which process, at which unit."""
+        """When, by which process, at which unit."""
         lines = self.begun.read_text().splitlines() if self.begun.exists() else []
         return [tuple(json.loads(line)) for line in lines]
 
@@ -133,8 +133,8 @@ def hold_at_names(place: Place) -> None:
     os.link, os.replace = partial(named, link), partial(named, replace)
 
 
-        """Return the process that stands still at the place."""
-        self.wait_until(place.held.exists)
+def run_command(arguments: list[str], engine: HeldEngine | None, log: Path, environment: Mapping[str, str]) -> None:
+    """`autolabel` in a process of its own, its outputs in `log`."""
     from autolabel.cli import commands
     from autolabel.pipeline import job
 
@@ -176,12 +176,12 @@ class Command:
             time.sleep(0.02)
 
     def wait_until_held(self, place: Place) -> int:
-        """Return the process that stands still at the place."""
+        """The process that stands still at the place."""
         self.wait_until(place.held.exists)
         return int(place.held.read_text())
 
     def wait(self, timeout_s: float = 120.0) -> int:
-        """Return its exit code."""
+        """Its exit code."""
         self.process.join(timeout_s)
         assert self.process.exitcode is not None, f"still running after {timeout_s} s:\n{self.log.read_text()}"
         return self.process.exitcode
@@ -209,7 +209,7 @@ def strike(pid: int, sent: signal.Signals) -> float:
 
 @contextmanager
 def reading(output: Path) -> Iterator[None]:
-    """Read all of `labels/` again and again while the block runs: every file must be whole, no image in it twice.
+    """While the block runs, read all of `labels/` again and again: every file must be whole, no image in it twice.
 
     A file that was seen must stay as it is.
     """
