@@ -3,7 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo test slow drills lint format lock clean
+# Two workers for two cores; pytest-xdist gives out the longest groups of tests first (tests/conftest.py).
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+.PHONY: image demo check test cover slow drills lint format lock clean
 
 demo: .venv/ready
 	rm -rf demo
@@ -20,8 +24,15 @@ demo: .venv/ready
 	@echo "  demo/labels/labels/*.parquet        a row per image, masks as RLE"
 	@echo "  demo/labels/coco/annotations.json   the same for COCO's readers"
 
+# What each command proves, and how long it takes: tests/README.md.
+check: .venv/ready lint
+	$(PYTEST) -m 'not ray and not slow' $(PYTEST_ARGS)
+
 test: .venv/ready lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
+
+cover: .venv/ready
+	$(PYTEST) -m 'not ray and not slow' --cov=autolabel --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 slow: .venv/ready
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
@@ -29,6 +40,10 @@ slow: .venv/ready
 # The fault drills at length; their table is at the end of what is printed.
 drills: .venv/ready
 	DRILLS=long $(BIN)/python -m pytest tests/drills tests/fuzz $(PYTEST_ARGS)
+
+# The image of k8s/, built without a Docker daemon and tried: minutes and 8 GB, as root on a Debian.
+image:
+	k8s/image/without_docker.sh
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
-"""SIGTERM, as a preempted machine gets it, and Ctrl-C: what is in flight ends or is dropped, in a bounded time."""
+"""The end of a process that does not end by itself: SIGTERM, Ctrl-C, and a death that leaves it no word to say."""
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +14,10 @@ GRACE_S = 25.0  # Kubernetes kills after 30
 
 @contextmanager
 def interruptible(farewell: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, like Ctrl-C; a block that is not left `GRACE_S` later ends the process.
+    """Let SIGTERM raise KeyboardInterrupt, like Ctrl-C.
 
-    `farewell` says what the user should know, in both cases. Exit code 1 either way, if the caller gives that on
-    KeyboardInterrupt. Only for the main thread.
+    A block that is not left `GRACE_S` later ends the process. `farewell` says what the user should know, in both cases.
+    Exit code 1 either way, if the caller gives that on KeyboardInterrupt. Only for the main thread.
     """
     dropped = threading.Timer(GRACE_S, _drop, [farewell])
     dropped.daemon = True
@@ -38,8 +40,28 @@ def interruptible(farewell: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
+def witnessed(last_words: str) -> Iterator[None]:
+    """Have `last_words` said where this process dies within the block, by a small process that outlives it.
+
+    Killed, out of memory, or taken along by Ray, which ends its drivers in silence where one of its own processes dies:
+    nothing in the process itself runs then.
+    """
+    program = "import sys; sys.stdin.read(1) or sys.stderr.write(sys.argv[1] + chr(10))"
+    witness = subprocess.Popen(  # noqa: S603  # this interpreter, with words of our own
+        [sys.executable, "-I", "-S", "-c", program, last_words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C and a killed process group are not for it
+    )
+    try:
+        yield
+    finally:
+        witness.communicate(b".")
+
+
+@contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """A Python handler of SIGTERM stays, whatever the block sets: `ray.init` puts one of its own in its place."""
+    """Keep a Python handler of SIGTERM, whatever the block sets: `ray.init` puts one of its own in its place."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if callable(handler) and threading.current_thread() is threading.main_thread():

@@ -23,7 +23,7 @@ from autolabel.config.compose import conf_dir, register_schemas, to_settings
 from autolabel.config.overrides import expand_prompts
 from autolabel.errors import AutolabelError
 from autolabel.redaction import redacted, redacted_override
-from autolabel.signals import interruptible
+from autolabel.signals import interruptible, witnessed
 from autolabel.version import __version__
 
 BAD_CONFIGURATION = 2
@@ -58,7 +58,7 @@ def label(settings: Any) -> int:
 
 
 def starts_ray(address: str | None) -> bool:
-    """Whether ray.init() will find no cluster and start one here: its own rules, which it applies too late to ask."""
+    """Return whether ray.init() would start a Ray here: its own rules, which it applies too late to be asked."""
     if address is not None or "RAY_ADDRESS" in os.environ:
         return address == "local"
     folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
@@ -168,7 +168,7 @@ def run_command(command: str, overrides: list[str]) -> int:
         code = 1  # what a traceback, which Hydra prints, ends with
         try:
             settings = to_settings(composed)
-            with interruptible(farewell):
+            with interruptible(farewell), witnessed(f"autolabel {command}: its process was ended; {how_to_go_on}"):
                 code = RUN[command](settings)
         except AutolabelError as error:
             print(f"autolabel {command}: {error}", file=sys.stderr)
@@ -183,9 +183,11 @@ def run_command(command: str, overrides: list[str]) -> int:
         except KeyboardInterrupt:
             code = 1
 
+    again = shlex.join(["autolabel", command, *map(redacted_override, overrides)])
+    how_to_go_on = f"this goes on from here:\n{again}"
+
     def farewell() -> None:
-        again = shlex.join(["autolabel", command, *map(redacted_override, overrides)])
-        print(f"autolabel {command}: interrupted; this goes on from here:\n{again}", file=sys.stderr, flush=True)
+        print(f"autolabel {command}: interrupted; {how_to_go_on}", file=sys.stderr, flush=True)
 
     register_schemas()
     sys.argv = [f"autolabel {command}", *expand_prompts(overrides)]
@@ -201,7 +203,7 @@ def run_command(command: str, overrides: list[str]) -> int:
 
 @contextmanager
 def redacted_stdout() -> Iterator[None]:
-    """The YAML that Hydra prints of a configuration, without the secrets in it."""
+    """Print the YAML that Hydra prints of a configuration without the secrets in it."""
     printed = io.StringIO()
     try:
         with redirect_stdout(printed):

@@ -11,7 +11,7 @@ SAME = "same"  # in a refinement: as the labels were made
 
 
 def key(default: Any, sentence: str) -> Any:
-    """A dataclass field with its default and the sentence that `--help` prints."""
+    """Return a dataclass field with its default and the sentence that `--help` prints."""
     metadata = {"help": sentence}
     if isinstance(default, type) or (callable(default) and not isinstance(default, str)):
         return field(default_factory=default, metadata=metadata)
@@ -27,7 +27,7 @@ class InputConfig:
         None, "What a manifest's or a COCO file's relative paths start from; its own folder by default."
     )
     suffixes: list[str] = key(
-        lambda: ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"],
+        lambda: ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"],
         "File name endings that a folder or prefix is searched for.",
     )
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver, such as {endpoint_url: ...} for MinIO.")

@@ -51,7 +51,7 @@ def evaluate(config: EvaluateConfig) -> str:
     evaluated = _labels(config, truth) if config.results.uri is None else _results(config, config.results.uri, truth)
     detections = evaluated.detections
     comparison = compare(truth, detections, evaluated.match, evaluated.image_ids)
-    coco, ap_of = coco_metrics(comparison, detections)
+    coco, ap_of = coco_metrics(comparison)
     curves = category_curves(comparison, detections.threshold_of, detections.floor_of)
     evaluation = Evaluation(
         ground_truth_uri=truth_uri,

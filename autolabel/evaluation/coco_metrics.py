@@ -17,7 +17,6 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from autolabel.evaluation.boundaries import boundary, boundary_iou
 from autolabel.evaluation.comparison import Comparison
-from autolabel.evaluation.detections import Detections
 from autolabel.masks.rle import Rle, area, bbox_xywh
 
 AREAS = ("all", "small", "medium", "large")
@@ -42,10 +41,13 @@ class CocoMetrics:
     boundary_AP75: float | None
 
 
-def coco_metrics(comparison: Comparison, detections: Detections) -> tuple[CocoMetrics, Mapping[int, float | None]]:
-    """Compute the metrics over all categories, and the AP of each."""
-    masks = _Evaluated(comparison, detections, COCOeval_faster)
-    boundaries = _Evaluated(comparison, detections, _BoundaryEvaluation)
+def coco_metrics(comparison: Comparison) -> tuple[CocoMetrics, Mapping[int, float | None]]:
+    """Compute the metrics over all categories, and the AP of each.
+
+    All detections are ranked, of an output down to its `keep_threshold`: no threshold in force changes the figures.
+    """
+    masks = _Evaluated(comparison, COCOeval_faster)
+    boundaries = _Evaluated(comparison, _BoundaryEvaluation)
     figures = CocoMetrics(
         AP=masks.precision(),
         AP50=masks.precision(iou=0.5),
@@ -70,8 +72,8 @@ class _Evaluated:
     Its last entry is 100 detections per image and category, as COCO's main figures have it.
     """
 
-    def __init__(self, comparison: Comparison, detections: Detections, engine: type[COCOeval_faster]) -> None:
-        truth, found = coco_datasets(comparison, detections)
+    def __init__(self, comparison: Comparison, engine: type[COCOeval_faster]) -> None:
+        truth, found = coco_datasets(comparison)
         evaluation = engine(COCO(truth), COCO(found), iouType="segm", lvis_style=True)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -118,7 +120,7 @@ def mean_of_known(values: npt.NDArray[np.float64]) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def coco_datasets(comparison: Comparison, detections: Detections) -> tuple[dict[str, Any], dict[str, Any]]:
+def coco_datasets(comparison: Comparison) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ground truth and detections of the known pairs as COCO data sets, with LVIS's fields."""
     objects: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -130,7 +132,7 @@ def coco_datasets(comparison: Comparison, detections: Detections) -> tuple[dict[
         for number, one in enumerate(pair.truth, start=len(objects) + 1):  # 0 would count as unmatched
             shape = {"segmentation": one.rle.to_coco(), "area": one.area_px, "bbox": list(bbox_xywh(one.rle))}
             objects.append({"id": number, **ids, **shape, "iscrowd": int(one.crowd)})
-        for number, detection in enumerate(detections.ranked(pair.found), start=len(found) + 1):
+        for number, detection in enumerate(pair.found, start=len(found) + 1):
             rle = detection.rle
             shape = {"segmentation": rle.to_coco(), "area": area(rle), "bbox": list(bbox_xywh(rle))}
             found.append({"id": number, **ids, **shape, "iscrowd": 0, "score": detection.score})

@@ -40,17 +40,13 @@ class Detections:
     """`of` an (image, category) pair are its detections, best first; pairs without any may be missing.
 
     By category, `threshold_of` is in force, and `floor_of` the lowest threshold that can be judged.
-    `ranked` are what COCO's average precision is computed over: labels alone, or all results of a file.
+    COCO's average precision ranks all of them, whatever the thresholds in force.
     """
 
     of: Mapping[ImageCategory, Sequence[Detection]]
     threshold_of: Mapping[int, float]
     floor_of: Mapping[int, float]
-    ranks_labels_only: bool
     rejected: tuple[str, ...] = ()  # file names of images that could not be read, so nothing was found on them
-
-    def ranked(self, found: Sequence[Detection]) -> Sequence[Detection]:
-        return [one for one in found if one.is_label] if self.ranks_labels_only else found
 
 
 def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match: CategoryMatch) -> Detections:
@@ -92,7 +88,6 @@ def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match
         of=found,
         threshold_of=rules.threshold_of,
         floor_of=floor_of,
-        ranks_labels_only=True,
         rejected=tuple(rejected),
     )
 
@@ -139,7 +134,6 @@ def read_results(
         of={pair: sorted(own, key=lambda one: -one.score) for pair, own in found.items()},
         threshold_of={category.id: threshold for category in ontology.categories},
         floor_of={category.id: 0.0 for category in ontology.categories},
-        ranks_labels_only=False,
     )
 
 

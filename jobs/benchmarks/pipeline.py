@@ -103,7 +103,7 @@ def free_engine(job: LabelJob) -> FreeEngine:
 
 
 def settings(photos: Path, output: Path) -> LabelConfig:
-    """The full model's frame of 1008 pixels, of which the free model needs no weights."""
+    """Return settings with the full model's frame of 1008 pixels, of which the free model needs no weights."""
     overrides = ["model.architecture=full", "model.checkpoint=null", "model.sha256=null", "model.seed=0"]
     overrides += ["prompts=[thing]", f"output.unit_size={UNIT_SIZE}"]
     config: LabelConfig = compose_config("label", [f"input.uri='{photos}'", f"output.uri='{output}'", *overrides])
@@ -123,7 +123,7 @@ def job(photos: Path, output: Path) -> dict[str, Any]:
 
 
 def process(photos: Path, output: Path) -> dict[str, Any]:
-    """Two units in hand, as an actor has."""
+    """Measure one process with two units in hand, as an actor has."""
     config = settings(photos, output)
     ontology, listing, boxes = read_request(config, list_input=True)
     assert listing is not None
@@ -145,7 +145,7 @@ def process(photos: Path, output: Path) -> dict[str, Any]:
 
 
 def script(photos: Path, output: Path) -> dict[str, Any]:
-    """What a user would write."""
+    """Measure what a user would write."""
     ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     DataContext.get_current().enable_progress_bars = False
     started = time.monotonic()

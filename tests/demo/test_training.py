@@ -247,6 +247,7 @@ def test_only_known_words_have_rows_of_their_own(model: Sam3Image) -> None:
     assert len(torch.unique(table, dim=0)) == len(known_token_ids()) + 1
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     """The script itself: six steps at once, and six with a kill in between, end in the same weights."""
     settings = ["steps=6", "scenes=6", "validation_scenes=1", "report_every=1", "validate_every=2", "threads=1"]

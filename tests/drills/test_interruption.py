@@ -5,44 +5,41 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.faults import Start, strike
+from tests.support.free_model import FreeModel
 from tests.support.jobs import run_verify
 from tests.support.scenes import write_scenes
 
-N_IMAGES = 200
-
-
-def start(photos: Path, output: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
-    command += ["output.unit_size=4", "prompts=[red circle, triangle]", "cluster.cpus_per_actor=1"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+N_IMAGES, UNIT_SIZE = 80, 4
+SECONDS_PER_UNIT = 0.2
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
-def test_an_interrupted_job_says_how_to_go_on(sent: signal.Signals, tmp_path: Path) -> None:
+def test_an_interrupted_job_says_how_to_go_on(sent: signal.Signals, tmp_path: Path, start: Start) -> None:
     photos, output = tmp_path / "two words", tmp_path / "labels"
     write_scenes(photos, count=N_IMAGES - 1, seed=4)
-    job = start(photos, output)
-    while len(list(output.glob("labels/*.parquet"))) < 2:
-        assert job.poll() is None, job.communicate()
-        time.sleep(0.02)
-    job.send_signal(sent)
+    model = FreeModel(partial(time.sleep, SECONDS_PER_UNIT))
+    settings = [f"output.unit_size={UNIT_SIZE}", "prompts=[red circle, triangle]", "cluster.cpus_per_actor=1"]
+    job = start(["label", f"input.uri={photos}", f"output.uri={output}", *settings], model=model)
+    job.wait_until(lambda: len(list(output.glob("labels/*.parquet"))) >= 2)
+    assert job.process.pid is not None
+    strike(job.process.pid, sent)
     began = time.monotonic()
-    _, stderr = job.communicate(timeout=60)
+    assert job.wait(60) == 1
     assert time.monotonic() - began < 25
-    assert job.returncode == 1
-    assert len(list(output.glob("labels/*.parquet"))) < N_IMAGES / 4, "it was over before the signal came"
-    assert "Traceback" not in stderr
-    again = shlex.split(stderr.splitlines()[-1])
+    assert len(list(output.glob("labels/*.parquet"))) < N_IMAGES / UNIT_SIZE, "it was over before the signal came"
+    told = job.log.read_text()
+    assert "Traceback" not in told
+    again = shlex.split(told.splitlines()[-1])
     assert again[:2] == ["autolabel", "label"]
     assert not run_verify(output).n_problems
-    done = subprocess.run(
-        [sys.executable, "-m", "autolabel.cli", *again[1:]], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    done = start(again[1:], model=model)
+    assert done.wait() == 0, done.log.read_text()
     assert run_verify(output).clean
 
 
@@ -50,9 +47,9 @@ def test_what_does_not_end_in_time_is_dropped() -> None:
     """A block that swallows the interruption, as one that hangs in a storage would."""
     program = """
 import sys, time
-from autolabel import interruption
-interruption.GRACE_S = 0.5
-with interruption.interruptible(lambda: print("farewell", flush=True)):
+from autolabel import signals
+signals.GRACE_S = 0.5
+with signals.interruptible(lambda: print("farewell", flush=True)):
     try:
         print("ready", flush=True)
         time.sleep(60)

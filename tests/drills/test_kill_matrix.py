@@ -1,7 +1,7 @@
 """Every process of a job killed at every place of its path; the job, or the same command again, brings the same rows.
 
 Images are fetched by threads of the actors here, so a fetch worker's death is an actor's, and that of the process that
-decodes in quarantine is in tests/drills/test_dying_decoder.py.
+decodes in quarantine is in test_dying_decoder.py.
 """
 
 import signal
@@ -23,10 +23,13 @@ REPOSITORY = Path(__file__).parents[2]
 N_IMAGES, UNIT_SIZE = 24, 2
 
 IN_ACTORS = ("fetching", "segmenting", "writing", "written")
-# SIGTERM, from which a process may clean up, at all places in `make drills` alone.
-OF_DRIVER = [(phase, KILL) for phase in ("planning", *IN_ACTORS, "exporting")]
-OF_DRIVER += [(phase, TERM) for phase in (("planning", *IN_ACTORS, "exporting") if LONG else ("segmenting",))]
-OF_OTHERS = [(phase, KILL) for phase in IN_ACTORS] + [(phase, TERM) for phase in (IN_ACTORS if LONG else ("writing",))]
+# `make test` strikes each process with each signal, and the driver at each place that is its own; `make drills`, all.
+OF_DRIVER = [(phase, sent) for sent in (KILL, TERM) for phase in ("planning", *IN_ACTORS, "exporting")]
+OF_ACTOR = OF_NODE = [(phase, sent) for sent in (KILL, TERM) for phase in IN_ACTORS]
+if not LONG:
+    OF_DRIVER = [("planning", KILL), ("written", KILL), ("exporting", KILL), ("segmenting", TERM)]
+    OF_ACTOR = [("segmenting", KILL), ("writing", TERM)]
+    OF_NODE = [("writing", KILL), ("fetching", TERM)]
 
 
 def named(case: Any) -> str:
@@ -98,7 +101,7 @@ def test_the_driver(
         assert sorted(path.name for path in (output / "coco").glob("*.json")) == ["annotations.json", "results.json"]
 
 
-@pytest.mark.parametrize(("phase", "sent"), OF_OTHERS, ids=named)
+@pytest.mark.parametrize(("phase", "sent"), OF_ACTOR, ids=named)
 def test_an_actor(
     phase: str, sent: signal.Signals, nodes: Any, photos: Path, undisturbed: Path, tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -114,7 +117,7 @@ def test_an_actor(
     check(ledger, output, undisturbed, f"actor, {sent.name}", again)
 
 
-@pytest.mark.parametrize(("phase", "sent"), OF_OTHERS, ids=named)
+@pytest.mark.parametrize(("phase", "sent"), OF_NODE, ids=named)
 def test_a_node(
     phase: str, sent: signal.Signals, nodes: Any, photos: Path, undisturbed: Path, tmp_path: Path, ledger: Ledger
 ) -> None:

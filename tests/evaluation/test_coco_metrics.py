@@ -45,7 +45,7 @@ def by_pycocotools(truth: Document, results: list[Document]) -> list[float]:
 @pytest.mark.parametrize("seed", range(6))
 def test_figures_are_those_of_pycocotools(seed: int, crowds: bool) -> None:
     truth, results = random_case(seed, crowds=crowds)
-    coco, ap_of = coco_metrics(*compared(truth, results))
+    coco, ap_of = coco_metrics(compared(truth, results)[0])
     ours = [coco.AP, coco.AP50, coco.AP75, coco.APs, coco.APm, coco.APl, coco.AR, coco.ARs, coco.ARm, coco.ARl]
     theirs = by_pycocotools(truth, results)
     expected = [None if figure == -1 else pytest.approx(figure, abs=1e-6) for figure in (*theirs[:6], *theirs[8:])]
@@ -68,7 +68,7 @@ def test_figures_are_those_of_pycocotools(seed: int, crowds: bool) -> None:
     ],
 )
 def test_known_answers(annotations: list[Any], results: list[Any], ap: float | None, ar: float | None) -> None:
-    coco, ap_of = coco_metrics(*compared(ground_truth([image(1), image(2)], annotations), results))
+    coco, ap_of = coco_metrics(compared(ground_truth([image(1), image(2)], annotations), results)[0])
     expected = ap and pytest.approx(ap)
     assert [coco.AP, coco.AP50, coco.boundary_AP, ap_of[1], coco.AR] == [*[expected] * 4, ar]
 
@@ -83,7 +83,7 @@ def test_boundary_figures_are_those_of_faster_coco_eval(seed: int, times: int) -
         one |= {"segmentation": encode(large).to_coco(), "area": int(large.sum())}
     for one in truth["images"]:
         one |= {"height": one["height"] * times, "width": one["width"] * times}
-    coco, _ = coco_metrics(*compared(truth, results))
+    coco, _ = coco_metrics(compared(truth, results)[0])
     engine = faster_coco_eval.COCO(deepcopy(truth))
     evaluation = faster_coco_eval.COCOeval_faster(engine, engine.loadRes(deepcopy(results)), iouType="boundary")
     evaluation.run()
@@ -94,7 +94,7 @@ def test_boundary_figures_are_those_of_faster_coco_eval(seed: int, times: int) -
 def test_boundaries_are_harder_than_masks() -> None:
     """A column beside: the masks' IoU is 390 / 410, that of their boundaries, a pixel wide in this image, 78 / 114."""
     truth = ground_truth([image(1)], [annotation(1, 1, rectangle(5, 5, 40, 10))])
-    coco, _ = coco_metrics(*compared(truth, [result(1, 1, rectangle(6, 5, 40, 10))]))
+    coco, _ = coco_metrics(compared(truth, [result(1, 1, rectangle(6, 5, 40, 10))])[0])
     figures = [coco.AP, coco.boundary_AP, coco.boundary_AP50, coco.boundary_AP75]
     assert figures == pytest.approx([1.0, 0.4, 1.0, 0.0])
 
@@ -105,5 +105,5 @@ def test_what_is_not_known_counts_neither_way() -> None:
     some = ground_truth(
         [image(1, neg_category_ids=[], not_exhaustive_category_ids=[1]), image(2)], [annotation(1, 1, A)]
     )
-    figures = [coco_metrics(*compared(truth, found))[0].AP for truth in (everywhere, some)]
+    figures = [coco_metrics(compared(truth, found)[0])[0].AP for truth in (everywhere, some)]
     assert figures == pytest.approx([1 / 3, 1.0])

@@ -83,7 +83,6 @@ def test_results_are_ranked_and_those_above_the_threshold_are_labels() -> None:
     assert [(one.score, one.is_label) for one in detections.of[1, 2]] == [(0.9, True), (0.3, False)]
     assert [(one.score, one.is_label) for one in detections.of[2, 1]] == [(0.5, False)]
     assert detections.threshold_of == {1: 0.5, 2: 0.5}
-    assert len(detections.ranked(detections.of[1, 2])) == 2
 
 
 def test_all_problems_of_results_are_told_at_once() -> None:

@@ -1,6 +1,8 @@
 """`autolabel evaluate` as a user calls it: known answers, partial ground truths, and what is told of them."""
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from autolabel.cli.commands import main
+from autolabel.config import OutputConfig
 from autolabel.config.compose import compose_config
 from autolabel.demo.ground_truth import GROUND_TRUTH_NAME, demo_scenes
 from autolabel.demo.scenes import draw_scene
@@ -17,9 +20,9 @@ from autolabel.errors import BadInput
 from autolabel.evaluation import evaluate
 from autolabel.evaluation.prompts_yaml import entry
 from autolabel.exports import export
-from autolabel.labels.units import unit_uri
+from autolabel.labels.units import file_metadata, read_columns, unit_uri, write_unit
 from autolabel.masks.rle import encode
-from autolabel.output.job_output import JobOutput
+from autolabel.output.job_output import JobOutput, open_output
 from autolabel.pipeline.refine import refine
 from autolabel.prompts.categories import parse_prompt_file, read_categories
 from autolabel.storage import open_storage
@@ -117,6 +120,17 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> JobOutput:
     return labelled_scenes(tmp_path_factory.mktemp("labelled"), count=COUNT, seed=SEED)
 
 
+def without_candidates(output: JobOutput, folder: Path) -> JobOutput:
+    """A copy of an output that holds labels alone."""
+    uri = str(shutil.copytree(output.uri, folder / "without"))
+    metadata = file_metadata(output.record.fingerprint, output.record.settings.ontology)
+    for unit in range(output.plan.n_units):
+        rows = [replace(row, candidates=()) for row in read_columns(output.storage, uri, unit).images()]
+        output.storage.delete(unit_uri(uri, unit))
+        assert write_unit(output.storage, uri, unit, rows, metadata)
+    return open_output(OutputConfig(uri=uri))
+
+
 def drawn_truth(**names: str) -> Document:
     """What `labelled_scenes` drew; `names` replaces those of its categories."""
     images, annotations = [], []
@@ -157,6 +171,8 @@ def test_labels_are_measured_as_they_are_and_curves_reach_down_to_the_candidates
 
 
 def test_labels_and_their_export_have_the_same_figures(output: JobOutput, tmp_path: Path) -> None:
+    """Where nothing is stored below the thresholds, which the export leaves out and the evaluation ranks."""
+    output = without_candidates(output, tmp_path)
     export(compose_config("export", [f"output.uri='{output.uri}'"]))
     coco = orjson.loads((Path(output.uri) / "coco" / "annotations.json").read_bytes())
     truth = drawn_truth()

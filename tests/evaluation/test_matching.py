@@ -114,6 +114,6 @@ def test_categories_that_are_one_here_are_known_together(
     fields = {} if absent is None else {"neg_category_ids": absent}
     truth = truth_of(ground_truth([image(1, **fields)], annotations, ["car", "van"]))
     match = match_categories(truth, ONTOLOGY)
-    nothing = Detections(of={}, threshold_of={}, floor_of={}, ranks_labels_only=True)
+    nothing = Detections(of={}, threshold_of={}, floor_of={})
     (pair,) = compare(truth, nothing, match, {1}).pairs
     assert (pair.category_id, len(pair.truth), pair.exhaustive) == (1, n_objects, exhaustive)

@@ -43,6 +43,7 @@ def test_operations_and_traffic_at_full_size() -> None:
         assert 0.5 * launches < traffic[stage]["launches"] <= launches
 
 
+@pytest.mark.slow
 def test_the_engine_and_what_it_is_measured_against_find_the_same() -> None:
     lines = benchmark("engine", "--model", "tiny", "--prompts", "1", "4", "--images", "1")
     assert [line["way"] for line in lines] == ["ours", "segment", "processor", "datapoint"] * 2
@@ -95,6 +96,7 @@ def test_without_a_gpu_nothing_is_measured_in_its_place() -> None:
     assert "torch finds no GPU here" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_export_is_measured_in_a_process_of_its_own() -> None:
     lines = benchmark("exports", "--images", "300", "--formats", "coco", "instances")
     assert [line["format"] for line in lines] == ["coco", "instances"]
@@ -103,6 +105,7 @@ def test_an_export_is_measured_in_a_process_of_its_own() -> None:
         assert 50 < line["peak_mb"] < 700
 
 
+@pytest.mark.slow
 def test_bookkeeping_is_measured_step_by_step() -> None:
     lines = benchmark("scale", "--images", "30000")
     told = {line["step"]: line["told"] for line in lines}

@@ -10,15 +10,19 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autolabel.errors import BadInput, JobFailed, Refused, StorageError
 from autolabel.output import lease
 from autolabel.output.lease import acquire, acquired, last_run, record_uri, this_run
 from autolabel.storage import Storage, open_storage
-from tests.support.jobs import run_label, run_verify
+from tests.support.faults import Start
+from tests.support.free_model import FreeModel
+from tests.support.jobs import run_verify
 from tests.support.s3 import S3
 from tests.support.scenes import write_scenes
 
@@ -196,21 +200,48 @@ def test_an_outage_shorter_than_the_lease_is_sat_out(
             mine.check()
 
 
-def test_a_second_job_on_an_output_is_refused_and_the_first_ends_well(tmp_path: Path, cluster: None) -> None:
+def test_a_second_job_on_an_output_is_refused_and_the_first_ends_well(tmp_path: Path, start: Start) -> None:
     photos, output = tmp_path / "photos", tmp_path / "labels"
     write_scenes(photos, count=60, seed=2)
-    settings = ["output.unit_size=4", "prompts=[red circle, triangle]"]
-    command = [sys.executable, "-m", "autolabel.cli", "label", f"input.uri={photos}", f"output.uri={output}"]
-    first = subprocess.Popen([*command, *settings, "cluster.cpus_per_actor=1"], stderr=subprocess.PIPE, text=True)
-    while not list(output.glob("labels/*.parquet")):
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.02)
-    with pytest.raises(Refused, match=rf"\(process {first.pid}\)"):
-        run_label(photos, output, *settings)
-    assert first.poll() is None, "it ended before the second began"
-    _, stderr = first.communicate(timeout=200)
-    assert first.returncode == 0, stderr
+    command = ["label", f"input.uri={photos}", f"output.uri={output}", "output.unit_size=4"]
+    command += ["prompts=[red circle, triangle]", "cluster.cpus_per_actor=1"]
+    first = start(command, model=FreeModel(partial(time.sleep, 0.2)))
+    first.wait_until(lambda: list(output.glob("labels/*.parquet")))
+    pid = first.process.pid
+    second = start(command)
+    assert second.wait() == 3
+    assert f"(process {pid})" in second.log.read_text()
+    assert first.process.is_alive(), "it ended before the second began"
+    assert first.wait() == 0, first.log.read_text()
     assert run_verify(output).clean
     run = last_run(open_storage(str(output), {}), str(output))
     assert run is not None
-    assert (run.number, run.pid, run.ended_at is not None) == (1, first.pid, True)
+    assert (run.number, run.pid, run.ended_at is not None) == (1, pid, True)
+
+
+def test_a_lease_whose_storage_raises_what_nobody_expects_is_lost(
+    place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewer that died in silence would leave its holder at work while another driver takes the output over."""
+    said = pytest.raises(JobFailed, match="could not be kept: RuntimeError: event loop is closed")
+    with said, acquired(*place) as held:
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("event loop is closed")
+
+        monkeypatch.setattr(lease, "last_run", broken)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            held.check()
+            time.sleep(0.02)
+
+
+def test_a_clock_that_steps_makes_no_living_process_look_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What psutil calls the time of creation moves with the clock, by as much as the clock is set."""
+    run = this_run(1)
+    create_time = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + 2.0)
+    monkeypatch.setattr(time, "time", lambda: time.monotonic() + 1e9)
+    assert lease.is_alive(run)
+    assert lease.start_ticks_of(os.getpid()) == run.process_start_ticks
+    assert lease.start_ticks_of(2**22 + 1) is None, "there is no such process"

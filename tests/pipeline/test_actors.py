@@ -82,7 +82,7 @@ class Stuck(Engine):
 def test_a_stuck_actor_ends_the_job_and_says_what_it_was_at(tmp_path: Path) -> None:
     write_scenes(tmp_path / "in", count=9, seed=0)
     settings = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out", "output.unit_size=5", "batch.images=2"]
-    settings += ["cluster.stall_timeout_s=12", "cluster.cpus_per_actor=1"]
+    settings += ["cluster.stall_timeout_s=5", "cluster.cpus_per_actor=1"]
     config = compose_config("label", settings)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import it
     began = time.monotonic()

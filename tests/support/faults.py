@@ -11,20 +11,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
 LONGEST_HOLD_S = 60.0
+LONGEST_WAIT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ class HeldEngine:
 
     def __call__(self, job: Any) -> Any:
         from autolabel.labels.units import write_unit
-        from autolabel.pipeline import actors, unit
+        from autolabel.pipeline import actors, stream, unit
         from autolabel.pipeline.load import load_image
 
         place = self.place
         engine = (self.load or actors.load_job_engine)(job)
         hold_at_names(place)
         if place.phase == "fetching":
-            vars(unit)["load_image"] = before(place.hold, load_image)
+            vars(stream)["load_image"] = before(place.hold, load_image)
         elif place.phase == "segmenting":
             engine.segment = before(place.hold, engine.segment)  # type: ignore[method-assign]
         elif place.phase == "written":
@@ -132,11 +133,13 @@ def hold_at_names(place: Place) -> None:
     os.link, os.replace = partial(named, link), partial(named, replace)
 
 
-def run_command(arguments: list[str], engine: HeldEngine | None, log: Path) -> None:
+def run_command(arguments: list[str], engine: HeldEngine | None, log: Path, environment: Mapping[str, str]) -> None:
     """`autolabel` in a process of its own, its outputs in `log`."""
     from autolabel.cli import commands
     from autolabel.pipeline import job
 
+    os.environ.clear()  # it is the forkserver's, as it was when that started
+    os.environ.update(environment)
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -149,20 +152,32 @@ def run_command(arguments: list[str], engine: HeldEngine | None, log: Path) -> N
 class Command:
     """A running `autolabel` command; forked from a process that has imported what it needs."""
 
-    def __init__(self, arguments: list[str], *, log: Path, engine: HeldEngine | None = None) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        *,
+        log: Path,
+        engine: HeldEngine | None = None,
+    ) -> None:
         context = get_context("forkserver")
         context.set_forkserver_preload(["autolabel.cli", "autolabel.pipeline.job", "tests.support.faults"])
         self.log = log
-        self.process: ForkServerProcess = context.Process(target=run_command, args=(arguments, engine, log))
+        self.process: ForkServerProcess = context.Process(
+            target=run_command, args=(arguments, engine, log, dict(os.environ))
+        )
         self.process.start()
+
+    def wait_until(self, reached: Callable[[], object]) -> None:
+        """Until it has come so far, and while it runs."""
+        deadline = time.monotonic() + LONGEST_WAIT_S
+        while not reached():
+            assert self.process.is_alive(), self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
 
     def wait_until_held(self, place: Place) -> int:
         """The process that stands still at the place."""
-        deadline = time.monotonic() + LONGEST_HOLD_S
-        while not place.held.exists():
-            assert self.process.is_alive(), self.log.read_text()
-            assert time.monotonic() < deadline, f"nobody came to {place.phase}:\n{self.log.read_text()}"
-            time.sleep(0.01)
+        self.wait_until(place.held.exists)
         return int(place.held.read_text())
 
     def wait(self, timeout_s: float = 120.0) -> int:
@@ -170,6 +185,17 @@ class Command:
         self.process.join(timeout_s)
         assert self.process.exitcode is not None, f"still running after {timeout_s} s:\n{self.log.read_text()}"
         return self.process.exitcode
+
+
+class Start(Protocol):
+    """Starts a command; see the fixture `start`."""
+
+    def __call__(
+        self,
+        arguments: list[str],
+        *,
+        model: Callable[[Any], Any] | None = None,
+    ) -> Command: ...
 
 
 def strike(pid: int, sent: signal.Signals) -> float:

@@ -4,7 +4,8 @@
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 from autolabel.output.verify import Verdict
 
@@ -20,6 +21,12 @@ class Tally:
     n_doubled: int = 0
     detected_s: list[float] = field(default_factory=list)
 
+    def add(self, other: "Tally") -> None:
+        self.n_fired += other.n_fired
+        self.n_lost += other.n_lost
+        self.n_doubled += other.n_doubled
+        self.detected_s += other.detected_s
+
 
 class Ledger:
     """One tally by promise and drill."""
@@ -33,16 +40,24 @@ class Ledger:
         An output with any problem, or no fault at all, fails the test.
         """
         assert n_fired > 0, "the fault never fired"
-        tally = self.tallies.setdefault((promise, drill), Tally())
-        tally.n_fired += n_fired
-        tally.n_lost += verdict.n_missing
-        tally.n_doubled += verdict.n_duplicated
-        if detected_s is not None:
-            tally.detected_s.append(detected_s)
+        detected = [] if detected_s is None else [detected_s]
+        self._tally(promise, drill).add(Tally(n_fired, verdict.n_missing, verdict.n_duplicated, detected))
         assert verdict.clean, str(verdict)
 
+    def _tally(self, promise: str, drill: str) -> Tally:
+        return self.tallies.setdefault((promise, drill), Tally())
+
+    def entries(self) -> list[Any]:
+        """All of it in plain lists, for another process."""
+        return [[*key, *astuple(tally)] for key, tally in self.tallies.items()]
+
+    def enter(self, entries: list[Any]) -> None:
+        """Add what another process has noted."""
+        for promise, drill, *tally in entries:
+            self._tally(promise, drill).add(Tally(*tally))
+
     def table(self) -> list[str]:
-        """As Markdown."""
+        """Return the lines of a Markdown table."""
         rows = [
             "| promise | drill | faults fired | rows lost | rows doubled | time to detect |",
             "|---|---|---|---|---|---|",
