@@ -7,6 +7,7 @@ The rotary tables and the projections of exemplar points are not there at all.
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 
@@ -163,6 +164,7 @@ def from_transformers(name: str, parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return first if len(parts) == 1 else torch.cat(list(parts))
 
 
+@cache
 def _renamed(name: str) -> str:
     for pattern, there, parts in RENAMED:
         if found := re.match(pattern, name):
