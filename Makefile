@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo check test cover slow drills lint format lock clean
+.PHONY: image demo check test cover slow drills lint format lock clean
 
 demo: .venv/ready
 	rm -rf demo
@@ -40,6 +40,10 @@ slow: .venv/ready
 # The fault drills at length; their table is at the end of what is printed.
 drills: .venv/ready
 	DRILLS=long $(BIN)/python -m pytest tests/drills tests/fuzz $(PYTEST_ARGS)
+
+# The image of k8s/, built without a Docker daemon and tried: minutes and 8 GB, as root on a Debian.
+image:
+	k8s/image/without_docker.sh
 
 lint: .venv/ready
 	$(BIN)/ruff check .

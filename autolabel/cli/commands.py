@@ -58,7 +58,7 @@ def label(settings: Any) -> int:
 
 
 def starts_ray(address: str | None) -> bool:
-    """Whether ray.init() will find no cluster and start one here: its own rules, which it applies too late to ask."""
+    """Return whether ray.init() would start a Ray here: its own rules, which it applies too late to be asked."""
     if address is not None or "RAY_ADDRESS" in os.environ:
         return address == "local"
     folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
@@ -203,7 +203,7 @@ def run_command(command: str, overrides: list[str]) -> int:
 
 @contextmanager
 def redacted_stdout() -> Iterator[None]:
-    """The YAML that Hydra prints of a configuration, without the secrets in it."""
+    """Print the YAML that Hydra prints of a configuration without the secrets in it."""
     printed = io.StringIO()
     try:
         with redirect_stdout(printed):

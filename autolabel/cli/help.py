@@ -7,7 +7,7 @@ from autolabel.config.compose import conf_dir, describe_keys
 
 
 def help_text(command: str) -> str:
-    """Every key with its default and its sentence, and the choices of every group."""
+    """Return every key with its default and its sentence, and the choices of every group."""
     lines = [f"usage: autolabel {command} [key=value ...]", ""]
     for group in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
         if command == "label":

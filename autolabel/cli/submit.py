@@ -50,8 +50,8 @@ def submit(command: str, overrides: Sequence[str], *, ask: Callable[[str], str] 
     try:
         client = JobSubmissionClient()
     except (ConnectionError, RuntimeError, ValueError) as error:
-        wanted = "RAY_API_SERVER_ADDRESS=http://<head>:8265 names a Ray cluster"
-        raise BadInput(f"{wanted}; there is none, or it does not answer: {error}") from error
+        hint = "RAY_API_SERVER_ADDRESS=http://<head>:8265 names a Ray cluster"
+        raise BadInput(f"{hint}; there is none, or it does not answer: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         sent = stage(Path(folder), settings, expand_prompts(list(overrides)))
         entrypoint = shlex.join(["python", "-m", "autolabel.cli", command, *sent])
@@ -69,7 +69,7 @@ def submit(command: str, overrides: Sequence[str], *, ask: Callable[[str], str] 
 
 
 def send(client: JobSubmissionClient, entrypoint: str, folder: str) -> str:
-    """The id of the job; a head that is just up has nobody to start it yet, and answers 500.
+    """Return the id of the job; a head that is just up has nobody to start it yet, and answers 500.
 
     Raises:
         JobFailed: it is not taken.
@@ -85,7 +85,7 @@ def send(client: JobSubmissionClient, entrypoint: str, folder: str) -> str:
 
 
 def places_of_this_machine(settings: Any, prefix: str = "") -> Iterator[str]:
-    """A problem for each path that means nothing to another machine."""
+    """Yield a problem for each path that means nothing to another machine."""
     for entry in fields(settings):
         name, value = f"{prefix}{entry.name}", getattr(settings, entry.name)
         if is_dataclass(value):

@@ -19,7 +19,7 @@ from autolabel.errors import BadInput
 
 
 def conf_dir() -> Path:
-    """The folder of the YAML files: in the wheel within the package, in a checkout beside it."""
+    """Return the folder of the YAML files: in the wheel within the package, in a checkout beside it."""
     package = Path(__file__).resolve().parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
@@ -58,7 +58,7 @@ def allow_overrides(node: DictConfig) -> None:
 
 
 def compose_config(command: str, overrides: list[str]) -> Any:
-    """What `autolabel <command> <overrides>` runs with, for notebooks and tests.
+    """Return what `autolabel <command> <overrides>` runs with, for notebooks and tests.
 
     Raises:
         BadInput: the settings are wrong; hydra.errors.HydraException: an override is.
@@ -69,7 +69,7 @@ def compose_config(command: str, overrides: list[str]) -> Any:
 
 
 def to_settings(composed: DictConfig) -> Any:
-    """The frozen dataclass of a composed configuration.
+    """Return the frozen dataclass of a composed configuration.
 
     Raises:
         BadInput: with every problem between and within its fields.
@@ -85,7 +85,7 @@ def to_settings(composed: DictConfig) -> Any:
 
 
 def describe_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every key of a command: (dotted name, default, sentence)."""
+    """Yield every key of a command: (dotted name, default, sentence)."""
     for entry in fields(schema):
         if is_dataclass(entry.type):
             yield from describe_keys(entry.type, f"{prefix}{entry.name}.")  # type: ignore[arg-type]  # narrowed to a class

@@ -11,7 +11,7 @@ SAME = "same"  # in a refinement: as the labels were made
 
 
 def key(default: Any, sentence: str) -> Any:
-    """A dataclass field with its default and the sentence that `--help` prints."""
+    """Return a dataclass field with its default and the sentence that `--help` prints."""
     metadata = {"help": sentence}
     if isinstance(default, type) or (callable(default) and not isinstance(default, str)):
         return field(default_factory=default, metadata=metadata)
@@ -67,7 +67,11 @@ class ModelConfig:
     sha256: str | None = key(None, "Refuse a checkpoint with another sha256.")
     seed: int | None = key(None, "Random weights by this seed, for tests and demos; only without a checkpoint.")
     precision: str = key("float32", "What most of the model works in: float32, or bfloat16 as Meta runs it on GPUs.")
-    compile: bool = key(False, "Compile the model with torch.compile: minutes at the start, less time per image.")
+    compile: bool | None = key(
+        None,
+        "Compile the model with torch.compile: minutes at a machine's first start, less time per image; null does so "
+        "on GPUs, where there is a C compiler.",
+    )
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the checkpoint.")
 
 
@@ -98,7 +102,9 @@ class ClusterConfig:
     max_actors: int | None = key(None, "Labelling actors at most; null means one per GPU, or one without GPUs.")
     gpus_per_actor: float | None = key(None, "GPUs of an actor; null means 1 where the cluster has GPUs, else 0.")
     cpus_per_actor: float | None = key(
-        None, "CPUs of an actor; null means 1 beside a GPU, else all that can be had; one CPU stays free for Ray Data."
+        None,
+        "CPUs of an actor, which decodes on all of them; null means a GPU's share of its node's, 16 at most, and "
+        "without GPUs all that can be had; one CPU stays free for Ray Data.",
     )
     start_timeout_s: float = key(600.0, "End the job if no labelling actor has started by then.")
     stall_timeout_s: float = key(1800.0, "End the job if for so long no image has left the model, nor a unit ended.")
@@ -106,11 +112,13 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    images: int = key(4, "Images of one forward pass.")
+    images: int | None = key(None, "Images of one forward pass; null: 16 on a GPU, 4 on a CPU.")
     memory_mb: int | None = key(
         None, "Megabytes that the model may use beside its weights; null: most of what a GPU has free, 200 on a CPU."
     )
-    load_threads: int = key(16, "Threads of an actor that fetch and decode ahead of the model.")
+    load_threads: int | None = key(
+        None, "Threads of an actor that fetch ahead of the model; null: two for each of its CPUs, 16 at least."
+    )
     prefetch_mb: int = key(256, "Megabytes of images that an actor holds ahead of the model, per unit in hand.")
 
 

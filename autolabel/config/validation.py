@@ -1,4 +1,4 @@
-"""What is wrong with a command's settings, beyond their types: all of it at once, a line for each problem."""
+"""Rules between settings, beyond their types: everything wrong at once, a line for each problem."""
 
 import math
 import re
@@ -26,12 +26,12 @@ EXAMPLES = {"output": "labels", "refined": "refined", "report": "report"}  # of 
 
 
 def problems_of(settings: Any) -> Iterator[str]:
-    """A line for each problem of a command's settings."""
+    """Yield a line for each problem of a command's settings."""
     return PROBLEMS[type(settings)](settings)
 
 
 def place_problems(name: str, place: OutputConfig) -> Iterator[str]:
-    """Of a folder or prefix that must be given."""
+    """Yield the problems of a folder or prefix that must be given."""
     if not place.uri:
         yield f"{name}.uri: required, for example {name}.uri={EXAMPLES[name]} or {name}.uri=s3://bucket/{EXAMPLES[name]}"
     if has_password(place.uri):
@@ -165,7 +165,7 @@ def prompts_problems(prompts: PromptsConfig) -> Iterator[str]:
 
 
 def decision_problems(config: LabelConfig | RefineConfig) -> Iterator[str]:
-    """Of what decides which instances are labels. A refinement leaves what is `same` as it was."""
+    """Yield the problems of the rules that select labels; a refinement leaves what is `same` as it was."""
     metrics = ("iou", "ios") if isinstance(config, LabelConfig) else ("iou", "ios", SAME)
     if config.nms.metric not in metrics:
         yield f"nms.metric: {config.nms.metric!r} is not one of {', '.join(metrics)}"

@@ -76,11 +76,11 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
 
 
 def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
-    """Files below a folder, matching a glob, or (on object stores) whose names begin with `uri`; recursive."""
+    """Return files below a folder, matching a glob, or (on object stores) whose names begin with `uri`; recursive."""
     endings = tuple(f".{suffix.lower().lstrip('.')}" for suffix in suffixes)
 
-    def images(found: Iterable[Listed]) -> list[ImageLocation]:
-        fitting = [ImageLocation(i.uri, i.size_bytes, i.etag) for i in found if i.uri.lower().endswith(endings)]
+    def images(objects: Iterable[Listed]) -> list[ImageLocation]:
+        fitting = [ImageLocation(i.uri, i.size_bytes, i.etag) for i in objects if i.uri.lower().endswith(endings)]
         fitting.sort(key=lambda item: item.uri)  # in place: ten million of them fill 3 GB
         return fitting
 
@@ -99,13 +99,13 @@ def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
 
 
 def static_part(uri: str) -> str:
-    """The folder that a glob searches; the URI itself if it is none."""
+    """Return the folder that a glob searches; the URI itself if it is none."""
     wildcard = re.search(r"[*?\[]", uri)
     return parent(f"{uri[: wildcard.start()]}x") if wildcard else uri
 
 
 def encodable(uri: str) -> bool:
-    """Whether a URI can be written as UTF-8; a local file name may be any bytes."""
+    """Return whether a URI can be written as UTF-8; a local file name may be any bytes."""
     try:
         uri.encode()
     except UnicodeEncodeError:
@@ -114,7 +114,7 @@ def encodable(uri: str) -> bool:
 
 
 def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
-    """The images that rows name, relative to `root` or absolute; a URI's first row counts."""
+    """Return the images that rows name, relative to `root` or absolute; a URI's first row counts."""
     listing = Listing(root=absolute_uri(root).rstrip("/"), images=[])
     seen: set[str] = set()
     problems: list[str] = []

@@ -30,12 +30,12 @@ class ManifestRow:
 
 
 def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
-    """Rows of a Parquet manifest, a row group in memory at a time."""
+    """Yield the rows of a Parquet manifest, a row group in memory at a time."""
     footer = parquet.read_footer(storage, uri)
     with parquet.reading(uri):
         schema = footer.schema.to_arrow_schema()
-    wanted = ["uri", "size_bytes", "etag", "width", "height", *([exemplar_column] if exemplar_column else [])]
-    columns = [name for name in wanted if name in schema.names]
+    known = ["uri", "size_bytes", "etag", "width", "height", *([exemplar_column] if exemplar_column else [])]
+    columns = [name for name in known if name in schema.names]
     check_columns(uri, columns, exemplar_column)
     for name in columns:
         for index in schema.get_all_field_indices(name):
@@ -58,7 +58,7 @@ def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Ite
 
 
 def csv_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
-    """Rows of a CSV manifest with a header line; an exemplar cell is JSON text."""
+    """Yield the rows of a CSV manifest with a header line; an exemplar cell is JSON text."""
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(text_of(uri, storage), newline=""))
     check_columns(uri, list(reader.fieldnames or ()), exemplar_column)
@@ -70,7 +70,7 @@ def csv_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterato
 
 
 def jsonl_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
-    """Rows of a JSON Lines manifest; blank lines are passed over."""
+    """Yield the rows of a JSON Lines manifest; blank lines are passed over."""
     for number, line in enumerate(text_of(uri, storage).split("\n"), start=1):
         if not line.strip():
             continue
@@ -84,7 +84,7 @@ def jsonl_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Itera
 
 
 def coco_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
-    """The `images` of a COCO file."""
+    """Yield the `images` of a COCO file."""
     try:
         document = orjson.loads(storage.read(uri))
     except orjson.JSONDecodeError as error:
@@ -111,7 +111,7 @@ def manifest_row(place: str, record: dict[str, Any], exemplar_column: str | None
 
 
 def whole_number(value: Any, *, limit: int = 2**53) -> int | None:
-    """An optional column's number, None where it holds none: CSV gives text, pandas floats for integers with gaps."""
+    """Return an optional number, None where there is none: CSV gives text, pandas floats for integers with gaps."""
     try:
         number = None if value is None else int(float(value))
     except (TypeError, ValueError, OverflowError):

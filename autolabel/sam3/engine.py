@@ -6,6 +6,7 @@ Images are encoded once per batch, phrases once per engine, and any mix of (imag
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,24 @@ import torch
 from torch.nn.functional import pad
 
 from autolabel.sam3.architecture import Architecture
-from autolabel.sam3.chunks import Chunks
-from autolabel.sam3.device import on_device
+from autolabel.sam3.chunks import Chunks, padded
+from autolabel.sam3.device import HostTensor, on_device, records, to_host
 from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
 from autolabel.sam3.preprocess import normalize
 from autolabel.sam3.text import VISUAL, TextCache
 from autolabel.sam3.upstream import Prompt, Sam3Image
+
+Item = TypeVar("Item")
+
+LARGEST_TENSOR = 2**30  # elements
+WITHOUT_GRAPHS = (
+    "the GPU ran out of memory in a compiled model, whose CUDA graphs cannot be used after that: the process must end; "
+    "batch.memory_mb=... takes less at a time, and with model.compile=false it goes on with smaller pieces by itself"
+)
+
+
+class GraphsLost(RuntimeError):
+    """The compiled model of this process cannot be used any more; that of a new process can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +59,12 @@ class PairResult:
     best_score: float  # of any query, kept or not
     scores: npt.NDArray[np.float32]  # (K,) sigmoid(logit) x presence, above the threshold
     boxes_xyxy: npt.NDArray[np.float32]  # (K, 4) fractions of the image's width and height
-    mask_logits: torch.Tensor  # (K, h, w) float32 on the CPU, low resolution
+    masks: HostTensor  # (K, h, w) float32 logits, low resolution; perhaps still on their way from a GPU
+
+    @property
+    def mask_logits(self) -> torch.Tensor:
+        """(K, h, w) float32 on the CPU; waits until they are there."""
+        return self.masks.get()
 
 
 class Engine:
@@ -63,17 +81,24 @@ class Engine:
     ) -> None:
         """`model` is on `device` already; `memory_mb` bounds what is computed at a time, the weights apart.
 
-        `compiled`: by torch.compile, for shapes that are powers of two: each is compiled when it first occurs.
+        `compiled`: by torch.compile, for few shapes (`chunks.SIZES`): each is compiled when it first occurs.
         """
         self._forward = Forward(model, compiled=compiled)
         self._compiled = compiled
+        self._recorded = compiled and records(device)
         self._architecture = architecture
         self._device = device
         self._texts = TextCache(model, device=device)
         memory = memory_mb * 1_000_000
-        self._images = Chunks(memory // image_bytes(architecture), "images", powers_of_two=compiled)
-        self._pairs = Chunks(memory // pair_bytes(architecture), "pairs", powers_of_two=compiled)
-        self._hits = Chunks(memory // hit_bytes(architecture), "pairs with masks", powers_of_two=compiled)
+
+        def chunks(of: str, *, each_bytes: int, each_elements: int, few_sizes: bool) -> Chunks:
+            largest = min(memory // each_bytes, LARGEST_TENSOR // each_elements)
+            return Chunks(largest, of, few_sizes=few_sizes, try_smaller=not self._recorded)
+
+        a = architecture
+        self._images = chunks("images", each_bytes=image_bytes(a), each_elements=image_elements(a), few_sizes=compiled)
+        self._pairs = chunks("pairs", each_bytes=pair_bytes(a), each_elements=pair_elements(a), few_sizes=compiled)
+        self._hits = chunks("pairs with masks", each_bytes=hit_bytes(a), each_elements=hit_elements(a), few_sizes=False)
 
     @torch.inference_mode()
     def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
@@ -82,6 +107,7 @@ class Engine:
         Raises:
             ValueError: pixels of another size or type, or a pair of an image that is not there.
             torch.OutOfMemoryError: a single image with a single pair does not fit.
+            GraphsLost: a compiled model has run out of a GPU's memory.
         """
         side = self._architecture.resolution
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (3, side, side):
@@ -93,7 +119,8 @@ class Engine:
             of_image.setdefault(pair.image, []).append(index)
 
         def segment_images(images: Sequence[int]) -> Iterator[tuple[int, PairResult]]:
-            features = self._forward.images(normalize(on_device(pixels[list(images)], self._device)))
+            together = _chosen(pixels, self._filled_up(images))
+            features = self._forward.images(normalize(on_device(together, self._device)))
             place = {image: position for position, image in enumerate(images)}
             asked = [
                 (index, replace(pairs[index], image=place[image])) for image in images for index in of_image[image]
@@ -102,28 +129,35 @@ class Engine:
             found = self._pairs.run([pair for _, pair in asked], partial(self._segment_pairs, features))
             return zip([index for index, _ in asked], found, strict=True)
 
-        results = dict(self._images.run(sorted(of_image), segment_images))
+        try:
+            results = dict(self._images.run(sorted(of_image), segment_images))
+        except torch.OutOfMemoryError as error:
+            if not self._recorded:
+                raise
+            raise GraphsLost(f"{WITHOUT_GRAPHS} ({error})") from error
         return [results[index] for index in range(len(pairs))]
 
     def _segment_pairs(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Iterator[PairResult]:
         """One pass of the decoder over pairs of encoded images; the host waits for it once, and once for its masks."""
-        asked = self._asked(features, pairs)
+        asked = self._asked(features, self._filled_up(pairs))
         found = self._forward.find(features, asked)
-        told = torch.cat([found.presence[:, None], found.scores, found.boxes_xyxy.flatten(1)], dim=1).cpu()
+        told = torch.cat([found.presence[:, None], found.scores, found.boxes_xyxy.flatten(1)], dim=1)[
+            : len(pairs)
+        ].cpu()
         n_queries = self._architecture.queries
         presence, scores, boxes_xyxy = torch.split(told, [1, n_queries, 4 * n_queries], dim=1)
         keep = scores > torch.tensor([pair.threshold for pair in pairs])[:, None]
         hits = keep.any(dim=1).nonzero()[:, 0].tolist()
         logits = iter(self._hits.run(hits, partial(self._masks, features, asked, found, keep)))
         side = 4 * self._architecture.feature_side
-        nothing = torch.empty(0, side, side)
+        nothing = HostTensor(torch.empty(0, side, side))
         for index, kept in enumerate(keep):
             yield PairResult(
                 presence=presence[index].item(),
                 best_score=scores[index].max().item(),
                 scores=scores[index, kept].numpy(),
                 boxes_xyxy=boxes_xyxy[index].view(-1, 4)[kept].numpy(),
-                mask_logits=next(logits) if kept.any() else nothing,
+                masks=next(logits) if kept.any() else nothing,
             )
 
     def _masks(
@@ -133,13 +167,17 @@ class Engine:
         found: DecoderOutput,
         keep: torch.Tensor,
         hits: Sequence[int],
-    ) -> Sequence[torch.Tensor]:
+    ) -> Sequence[HostTensor]:
         """Mask logits of the kept queries of some pairs, a tensor a pair; `keep` (P, Q) is the host's."""
         n_kept = keep[hits].sum(dim=1).tolist()
         hit, query = keep[hits].nonzero(as_tuple=True)
         queries = on_device(torch.tensor(hits)[hit], self._device), on_device(query, self._device)
         logits = self._forward.masks(features, asked, found, pairs=hits, queries=queries, n_kept=n_kept)
-        return torch.split(logits.cpu(), n_kept)
+        return to_host(logits).split(n_kept)
+
+    def _filled_up(self, items: Sequence[Item]) -> list[Item]:
+        """Items and, for a compiled model, the last of them again until there are as many as it knows."""
+        return [*items, *[items[-1]] * (padded(len(items)) - len(items))] if self._compiled else list(items)
 
     def _asked(self, features: ImageFeatures, pairs: Sequence[Pair]) -> EncodedPrompts:
         """Tokens of text and boxes for every pair; those without boxes share what their image has for that."""
@@ -183,9 +221,34 @@ class Engine:
         )
 
 
+def _chosen(pixels: torch.Tensor, images: Sequence[int]) -> torch.Tensor:
+    """Those of some images of a batch; no copy of images that follow each other."""
+    first, last = images[0], images[-1]
+    follow = list(images) == list(range(first, last + 1))
+    return pixels[first : last + 1] if follow else pixels[list(images)]
+
+
 def token_bucket(n_tokens: int) -> int:
     """To how many tokens a compiled model's prompts are padded: 8, 16, 32 and so on."""
     return max(8, 1 << (n_tokens - 1).bit_length())
+
+
+# Of an item in the largest tensor of its pass: indices of 32 bits must be enough for all of them, with room to spare.
+
+
+def image_elements(a: Architecture) -> int:
+    """The ViT's feed-forward layer."""
+    return a.feature_side**2 * int(a.vit_width * a.vit_mlp_ratio)
+
+
+def pair_elements(a: Architecture) -> int:
+    """The fusion encoder's feed-forward layer, or the bias of the decoder's attention."""
+    return a.feature_side**2 * max(a.ffn_width, a.heads * (1 + a.queries))
+
+
+def hit_elements(a: Architecture) -> int:
+    """The finest map of the pixel decoder."""
+    return a.width * (4 * a.feature_side) ** 2
 
 
 # Estimates, in float32, of what a pass holds at its height, by its largest tensors; halving corrects them.

@@ -37,6 +37,8 @@ def narrow(model: Sam3Image, dtype: torch.dtype) -> Sam3Image:
         layer.register_forward_pre_hook(narrowed, with_kwargs=True)
         for parameter in layer.parameters():
             parameter.data = parameter.data.to(dtype)
+    for block in model.backbone.vision_backbone.trunk.blocks:  # before windows are cut of it, not after: half the bytes
+        block.norm1.register_forward_hook(lambda norm, args, normed: normed.to(dtype))
     return model
 
 

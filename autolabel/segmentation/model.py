@@ -1,11 +1,14 @@
 """The model of a job, on the device of this process."""
 
+import logging
+import os
+import shutil
 import socket
 
 import torch
 
 from autolabel.config import ModelConfig
-from autolabel.errors import DeviceUnusable
+from autolabel.errors import BadInput, DeviceUnusable
 from autolabel.sam3 import checkpoint
 from autolabel.sam3.architecture import ARCHITECTURES, build
 from autolabel.sam3.engine import Engine
@@ -14,22 +17,33 @@ from autolabel.sam3.seeding import seed_weights
 
 GPU_SHARE = 0.7  # of the memory that the weights leave free; the rest is for what the estimates leave out
 CPU_MEMORY_MB = 200
+COMPILE_PROCESSES = 8  # at most, of half a gigabyte each
+
+log = logging.getLogger("autolabel")
 
 
-def load_engine(config: ModelConfig, *, n_gpus: float, memory_mb: int | None, sha256: str | None) -> Engine:
+def load_engine(
+    config: ModelConfig, *, n_gpus: float, n_threads: int, memory_mb: int | None, sha256: str | None
+) -> Engine:
     """Load the model of the settings on this process's device.
 
     Args:
         n_gpus: that this process was given, a share of one or more; 0: it works on the CPU.
+        n_threads: that this process may keep busy beside the model.
         memory_mb: that it may use beside its weights; None: most of what a GPU has free, CPU_MEMORY_MB on a CPU.
         sha256: of the checkpoint that the job was started with.
 
     Raises:
         DeviceUnusable: it was given a GPU that torch cannot use.
+        BadInput: a compiled model is asked for, and there is no compiler.
         CheckpointError: the weights cannot be had, or are not the ones the job was started with.
     """
     architecture = ARCHITECTURES[config.architecture]
     device = device_of(n_gpus)
+    compiled = is_compiled(config.compile, device)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(min(n_threads, COMPILE_PROCESSES)))
+    if device.type == "cuda":
+        torch.set_num_threads(1)  # the host's cores decode and make run lengths, an image each
     if config.checkpoint is None:
         assert config.seed is not None, "validated with the settings"
         model = build(architecture, device=device)
@@ -41,7 +55,26 @@ def load_engine(config: ModelConfig, *, n_gpus: float, memory_mb: int | None, sh
     multiply_in(PRECISIONS[config.precision])
     if memory_mb is None:
         memory_mb = free_gpu_mb(n_gpus) if device.type == "cuda" else CPU_MEMORY_MB
-    return Engine(model, architecture, device=device, memory_mb=memory_mb, compiled=config.compile)
+    return Engine(model, architecture, device=device, memory_mb=memory_mb, compiled=compiled)
+
+
+def is_compiled(asked: bool | None, device: torch.device) -> bool:
+    """Return whether to compile the model: as asked, or on a GPU where that is possible.
+
+    Raises:
+        BadInput: it is asked for, and there is no C compiler, which torch.compile wants even for a GPU.
+    """
+    if asked is False or (asked is None and device.type == "cpu"):
+        return False
+    if any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        return True
+    if asked:
+        raise BadInput(f"model.compile: there is no C compiler on {socket.gethostname()}; install gcc, or set CC")
+    log.warning(
+        "there is no C compiler on %s, so the model is not compiled, but slower: install gcc, or model.compile=false",
+        socket.gethostname(),
+    )
+    return False
 
 
 def device_of(n_gpus: float) -> torch.device:

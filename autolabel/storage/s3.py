@@ -83,8 +83,8 @@ class S3Storage(RemoteStorage):
 
     def stat(self, uri: str) -> Listed:
         bucket, key = self._split(uri)
-        found = self._ask(uri, lambda: self.fs.call_s3("head_object", Bucket=bucket, Key=key))
-        return listed(uri, found["ContentLength"], found)
+        head = self._ask(uri, lambda: self.fs.call_s3("head_object", Bucket=bucket, Key=key))
+        return listed(uri, head["ContentLength"], head)
 
     def read(self, uri: str, *, etag: str | None = None) -> bytes:
         bucket, key = self._split(uri)
@@ -96,8 +96,8 @@ class S3Storage(RemoteStorage):
                 data: bytes = await body.read()
             if len(data) != response["ContentLength"]:
                 raise OSError(errno.EIO, f"{len(data)} bytes came of {response['ContentLength']}")
-            if etag is not None and (found := response["ETag"].strip('"')) != etag:  # not every server knows If-Match
-                raise ObjectChanged(f"etag {found}, listed with {etag}")
+            if etag is not None and (current := response["ETag"].strip('"')) != etag:  # not every server knows If-Match
+                raise ObjectChanged(f"etag {current}, listed with {etag}")
             return data
 
         def read() -> bytes:
@@ -116,13 +116,13 @@ class S3Storage(RemoteStorage):
             return self._holds(uri, data)
         return True
 
-    def _told_of(self, uri: str) -> dict[str, str]:
-        """By its type a browser shows a page, and would save it otherwise."""
+    def _attributes_of(self, uri: str) -> dict[str, str]:
+        """Return the type, by which a browser shows a page that it would save otherwise."""
         content_type, _ = mimetypes.guess_type(uri)
         return {"ContentType": content_type} if content_type else {}
 
     def _writer(self, uri: str) -> Any:
-        """Its parts are sent again one by one: what was written cannot be written again."""
+        """Return a writer whose parts are sent again one by one: what was written cannot be written again."""
         file = super()._writer(uri)
         send_once = file._call_s3
         file._call_s3 = lambda *arguments, **request: self._ask(uri, partial(send_once, *arguments, **request))
@@ -174,12 +174,12 @@ class S3Storage(RemoteStorage):
 
 
 def answer_of(error: OSError) -> tuple[int, str | None]:
-    """HTTP status and S3 error code behind the Python exception that s3fs made of them; 0 where none came."""
+    """Return the HTTP status and S3 error code behind the exception that s3fs made of them; 0 where none came."""
     cause = error.__cause__
     if not isinstance(cause, ClientError):
         return 0, None
     return cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), cause.response["Error"].get("Code")
 
 
-def listed(uri: str, size_bytes: int, found: dict[str, Any]) -> Listed:
-    return Listed(uri, size_bytes, found["ETag"].strip('"'), found["LastModified"].timestamp())
+def listed(uri: str, size_bytes: int, entry: dict[str, Any]) -> Listed:
+    return Listed(uri, size_bytes, entry["ETag"].strip('"'), entry["LastModified"].timestamp())

@@ -125,15 +125,18 @@ class Contest:
         return lines
 
     def thresholds(self, phrases: Sequence[str], n_present: int) -> npt.NDArray[np.float64]:
-        """(images, prompts): halfway between the tenth and the eleventh score of the best prompts, never for others."""
+        """Return (images, prompts) thresholds that keep so many instances of the best prompts, and none of the others.
+
+        They lie halfway between the tenth and the eleventh score.
+        """
         pairs = [Pair(image=image, text=text, threshold=-1.0) for image in range(len(self.images)) for text in phrases]
         scores = np.array([np.sort(result.scores)[::-1] for result in self.engine.segment(self.pixels(), pairs)])
         scores = scores.reshape(len(self.images), len(phrases), -1)
         middle = (scores[..., KEPT - 1] + scores[..., KEPT]) / 2
         best = np.argsort(-scores[..., 0], axis=1)[:, :n_present]
-        found = np.full(middle.shape, NEVER)
-        np.put_along_axis(found, best, np.take_along_axis(middle, best, axis=1), axis=1)
-        return found
+        thresholds = np.full(middle.shape, NEVER)
+        np.put_along_axis(thresholds, best, np.take_along_axis(middle, best, axis=1), axis=1)
+        return thresholds
 
     def pixels(self) -> torch.Tensor:
         return torch.stack([resize(rgb, self.architecture.resolution) for rgb in self.images])
@@ -197,7 +200,7 @@ def noise_image(seed: int) -> npt.NDArray[np.uint8]:
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What a run took; the peak is the device's memory, or the process's since it began."""
+    """The cost of a run; the peak is the device's memory, or the process's since it began."""
 
     seconds: float
     cpu_seconds: float
@@ -206,7 +209,7 @@ class Spent:
 
 
 def timed(work: Callable[[], int], device: torch.device) -> Spent:
-    """Of the second run."""
+    """Return the cost of the second run."""
     work()
     on_cuda = device.type == "cuda"
     if on_cuda:
@@ -223,7 +226,7 @@ def timed(work: Callable[[], int], device: torch.device) -> Spent:
 
 
 def matmul_tflops(device: torch.device, dtype: torch.dtype, side: int = 8192) -> float:
-    """What a large matrix product reaches."""
+    """Return what a large matrix product reaches."""
     a = torch.randn(side, side, device=device, dtype=dtype)
     for _ in range(3):
         a @ a

@@ -35,25 +35,25 @@ def run() -> None:
 
 @torch.inference_mode()
 def ours(model: Sam3Image, n_prompts: int, n_present: int) -> int:
-    """Of one image."""
+    """Return the operations of one image."""
     forward = Forward(model)
     with FlopCounterMode(display=False) as counter:
         features = forward.images(torch.empty(1, 3, FULL.resolution, FULL.resolution, device=META))
-        asked = EncodedPrompts(
+        prompts = EncodedPrompts(
             images=[0] * n_prompts,
             tokens=torch.empty(n_prompts, TOKENS + 1, FULL.width, device=META),  # and the geometry token
             padding=torch.empty(n_prompts, TOKENS + 1, dtype=torch.bool, device=META),
         )
-        found = forward.find(features, asked)
+        decoded = forward.find(features, prompts)
         index = torch.empty(KEPT * n_present, dtype=torch.long, device=META)
         hits, n_kept = range(n_present), [KEPT] * n_present
-        forward.masks(features, asked, found, pairs=hits, queries=(index, index), n_kept=n_kept)
+        forward.masks(features, prompts, decoded, pairs=hits, queries=(index, index), n_kept=n_kept)
     return int(counter.get_total_flops())
 
 
 @torch.inference_mode()
 def plain(model: Sam3Image, n_prompts: int) -> int:
-    """Of one image by `forward_grounding`, whose tokens are padded to the context."""
+    """Return those of one image by `forward_grounding`, whose tokens are padded to the context."""
     decoder, side = model.transformer.decoder, FULL.feature_side
     position_bias = type(decoder)._get_rpb_matrix
     # It is told the size as a tensor, whose value a meta tensor does not have.

@@ -28,6 +28,7 @@ def test_operations_at_full_size() -> None:
     assert lines[-1]["plain_tflop_per_image"] == pytest.approx(39.6, abs=0.2)
 
 
+@pytest.mark.slow
 def test_the_engine_and_what_it_is_measured_against_find_the_same() -> None:
     lines = benchmark("engine", "--model", "tiny", "--prompts", "1", "4", "--images", "1")
     assert [line["way"] for line in lines] == ["ours", "processor", "datapoint"] * 2
@@ -43,6 +44,7 @@ def test_the_engine_is_measured_without_ray_hydra_and_pyarrow() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_an_export_is_measured_in_a_process_of_its_own() -> None:
     lines = benchmark("exports", "--images", "300", "--formats", "coco", "instances")
     assert [line["format"] for line in lines] == ["coco", "instances"]
@@ -51,6 +53,7 @@ def test_an_export_is_measured_in_a_process_of_its_own() -> None:
         assert 50 < line["peak_mb"] < 700
 
 
+@pytest.mark.slow
 def test_bookkeeping_is_measured_step_by_step() -> None:
     lines = benchmark("scale", "--images", "30000")
     told = {line["step"]: line["told"] for line in lines}
