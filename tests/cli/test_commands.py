@@ -115,7 +115,7 @@ def test_each_job_script_is_its_command(command: str, tmp_path: Path) -> None:
 def test_the_wheel_holds_the_configuration_and_runs_from_anywhere(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    (wheel,) = tmp_path.glob("autolabel_sam3-*.whl")  # on PyPI, `autolabel` is another project
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     templates = [path.name for path in (ROOT / "autolabel" / "report" / "templates").iterdir()]
