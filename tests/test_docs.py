@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from autolabel.cli.commands import RUN, USAGE
+from autolabel.cli.commands import RUN
+from autolabel.cli.help import USAGE
 from autolabel.errors import RejectCode
 from autolabel.exports import FORMATS
 
@@ -161,6 +162,6 @@ def test_nothing_says_to_install_the_other_project_of_the_commands_name() -> Non
     assert project["name"] == "autolabel-sam3"
     of_that_name = re.compile(r"install [^\n]*?(?<![\w./-])autolabel(?![\w/-])|\bautolabel\[")
     assert [name_of(document) for document in DOCUMENTS if of_that_name.search(document.read_text("utf-8"))] == []
-    installed = {extra for extra in re.findall(r"pip install '\.\[(\w+)\]'", read("README.md"))}
+    installed = set(re.findall(r"pip install '\.\[(\w+)\]'", read("README.md")))
     assert installed <= project["optional-dependencies"].keys()
     assert ".venv/bin/activate" in read("README.md")
