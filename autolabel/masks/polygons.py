@@ -41,7 +41,7 @@ def outlines(rle: Rle) -> list[Points]:
 
     A hole is reached by a cut, a line that is drawn there and back, which encloses nothing: filling by the even-odd
     rule, as pycocotools and OpenCV do, gives the mask with its holes. The lines run a quarter of a pixel inside the
-    mask's edge, so that who takes the pixels whose centres are inside, as pycocotools does, gets the mask back.
+    mask's edge, so that a reader who takes the pixels with their centres inside, as pycocotools does, gets it back.
     """
     (left, top), pixels = decode_crop(rle)
     if not pixels.size:

@@ -20,13 +20,12 @@ from safetensors.torch import save_file
 
 from autolabel.errors import CheckpointError
 from autolabel.sam3.architecture import ARCHITECTURES, Architecture, build_empty, place
-from autolabel.sam3.download import Checkpoint, fetch
 from autolabel.sam3.layouts import Entries, Layout, image_model, layout_of, may_be_absent, unwrapped
 from autolabel.sam3.refusals import cause
 from autolabel.sam3.upstream import Sam3Image
 from autolabel.sam3.weight_files import read, some
 
-__all__ = ["Checkpoint", "check", "fetch", "load", "save"]
+__all__ = ["check", "load", "save"]
 
 TOKEN_TABLE = "backbone.language_backbone.encoder.token_embedding.weight"  # noqa: S105  # no password
 TOKEN_IDS = "backbone.language_backbone.encoder.token_embedding.ids"  # noqa: S105

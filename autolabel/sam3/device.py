@@ -12,7 +12,16 @@ import torch
 
 Tensors = dict[str, torch.Tensor]
 Stage = Callable[..., Tensors]
+GPU_SHARE = 0.7  # of the memory that the weights leave free; the rest is for what the estimates leave out
+CPU_MEMORY_MB = 200
 MAX_SHAPES = 64  # of one stage, more than an engine makes; torch's own limit is 8
+
+
+def memory_mb(device: torch.device, *, share: float = 1.0) -> int:
+    """What an engine may use beside its weights: most of what a GPU has free, or a share of that; little of a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * GPU_SHARE * share / 1e6)
+    return CPU_MEMORY_MB
 
 
 def on_device(values: torch.Tensor | Sequence[int] | Sequence[float], device: torch.device) -> torch.Tensor:
@@ -87,13 +96,9 @@ def stage(step: Stage, device: torch.device, *, recorded: bool) -> Stage:
     to the thread that recorded it, so a compiled model is called from one thread. Otherwise: for any length of its
     tensors, without copies of what goes in and comes out.
     """
-    graph: Stage = torch.compile(  # type: ignore[call-overload]  # whose overloads lack recompile_limit
-        step,
-        fullgraph=True,
-        dynamic=False,
-        mode="reduce-overhead" if recorded and records(device) else None,
-        recompile_limit=MAX_SHAPES,
-    )
+    torch._dynamo.config.recompile_limit = MAX_SHAPES  # of the process: torch before 2.14 takes it nowhere else
+    mode = "reduce-overhead" if recorded and records(device) else None
+    graph: Stage = torch.compile(step, fullgraph=True, dynamic=False, mode=mode)
 
     def run_any_length(*tensors: torch.Tensor, **choices: bool) -> Tensors:
         for tensor in tensors:

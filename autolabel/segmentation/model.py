@@ -9,14 +9,13 @@ import torch
 
 from autolabel.config import ModelConfig
 from autolabel.errors import BadInput, DeviceUnusable
-from autolabel.sam3 import checkpoint
+from autolabel.sam3 import checkpoint, download
 from autolabel.sam3.architecture import ARCHITECTURES, build
+from autolabel.sam3.device import memory_mb as default_memory_mb
 from autolabel.sam3.engine import Engine
 from autolabel.sam3.precision import PRECISIONS, multiply_in, narrow
 from autolabel.sam3.seeding import seed_weights
 
-GPU_SHARE = 0.7  # of the memory that the weights leave free; the rest is for what the estimates leave out
-CPU_MEMORY_MB = 200
 COMPILE_PROCESSES = 8  # at most, of half a gigabyte each
 
 log = logging.getLogger("autolabel")
@@ -30,7 +29,7 @@ def load_engine(
     Args:
         n_gpus: that this process was given, a share of one or more; 0: it works on the CPU.
         n_threads: that this process may keep busy beside the model.
-        memory_mb: that it may use beside its weights; None: most of what a GPU has free, CPU_MEMORY_MB on a CPU.
+        memory_mb: that it may use beside its weights; None: see device.memory_mb.
         sha256: of the checkpoint that the job was started with.
 
     Raises:
@@ -49,12 +48,12 @@ def load_engine(
         model = build(architecture, device=device)
         seed_weights(model, config.seed)
     else:
-        found = checkpoint.fetch(config.checkpoint, storage_options=config.storage_options, sha256=sha256)
+        found = download.fetch(config.checkpoint, storage_options=config.storage_options, sha256=sha256)
         model = checkpoint.load(found.path, architecture, device=device)
     narrow(model, PRECISIONS[config.precision])
     multiply_in(PRECISIONS[config.precision])
     if memory_mb is None:
-        memory_mb = free_gpu_mb(n_gpus) if device.type == "cuda" else CPU_MEMORY_MB
+        memory_mb = default_memory_mb(device, share=min(1.0, n_gpus))
     return Engine(model, architecture, device=device, memory_mb=memory_mb, compiled=compiled)
 
 
@@ -91,8 +90,3 @@ def device_of(n_gpus: float) -> torch.device:
         here = f"{socket.gethostname()}: {n_gpus:g} GPUs were given to this process, and torch cannot use them"
         raise DeviceUnusable(f"{here}: {error} (cluster.gpus_per_actor=0 labels on CPUs)") from error
     return torch.device("cuda")
-
-
-def free_gpu_mb(n_gpus: float) -> int:
-    """Return the megabytes that a process may plan with; where several share a GPU, each has its part."""
-    return int(torch.cuda.mem_get_info()[0] * GPU_SHARE * min(1.0, n_gpus) / 1e6)

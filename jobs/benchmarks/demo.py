@@ -44,7 +44,8 @@ def found_by_kind() -> dict[str, float]:
     from autolabel.demo.training.examples import box_cxcywh
     from autolabel.masks.rle import encode, pairwise_overlap
     from autolabel.sam3.architecture import TINY
-    from autolabel.sam3.checkpoint import fetch, load
+    from autolabel.sam3.checkpoint import load
+    from autolabel.sam3.download import fetch
     from autolabel.sam3.engine import Engine, Pair
     from autolabel.sam3.masks import logits_to_rles
     from autolabel.sam3.preprocess import resize
