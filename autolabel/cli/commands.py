@@ -31,7 +31,10 @@ def label(settings: Any) -> int:
     if starts_ray(settings.cluster.address):
         # Ray listens on every interface, and reads this when it is imported: let only this user's processes in.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    from autolabel.pipeline.job import label as run  # imports torch and ray, which the other commands do without
+    from autolabel.pipeline.precheck import check_at_first_sight
+
+    check_at_first_sight(settings)
+    from autolabel.pipeline.job import label as run  # imports torch and ray, which takes seconds
 
     print(run(settings))
     return 0

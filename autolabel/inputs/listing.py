@@ -8,17 +8,16 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from autolabel.config import InputConfig
-from autolabel.errors import BadInput
+from autolabel.errors import BadInput, did_you_mean_beside
 from autolabel.inputs.locations import ImageLocation
 from autolabel.inputs.manifests import MANIFESTS, ManifestRow, coco_rows
 from autolabel.redaction import has_password
 from autolabel.storage import SCHEMES, Listed, Storage, open_storage
-from autolabel.storage.local import LocalStorage
-from autolabel.storage.uris import absolute_uri, glob_regex, parent, resolve_uri, scheme_of
+from autolabel.storage.uris import absolute_uri, glob_regex, parent, path_of, resolve_uri, scheme_of
 
 BUCKET_SCHEMES = SCHEMES.keys() - {"file"}
 
@@ -59,7 +58,7 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
                     f"{scheme}://", config.storage_options
                 )  # a scheme without a driver is told here, not there
         except FileNotFoundError as error:
-            raise BadInput(f"input.uri: {uri} does not exist") from error
+            raise BadInput(missing_input(config) or f"input.uri: {uri} does not exist") from error
         if exemplar_column and not listing.cells:
             raise BadInput(f"exemplars.column: no row of {uri} has a value in column {exemplar_column!r}")
     else:
@@ -68,11 +67,21 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
     if unwritable:
         raise BadInput(f"input.uri: {name!r} is not valid UTF-8; rename it" for name in unwritable)
     if not listing.images:
-        if read_rows is None and isinstance(storage, LocalStorage) and not os.path.lexists(static_part(uri)):
-            raise BadInput(f"input.uri: {uri} does not exist")
+        if read_rows is None and (problem := missing_input(config)):
+            raise BadInput(problem)
         what = "is empty" if read_rows else f"holds no file ending in {', '.join(config.suffixes)}"
         raise BadInput(f"input.uri: {uri} {what}")
     return listing
+
+
+def missing_input(config: InputConfig) -> str | None:
+    """Return a problem where the input is of this machine and not there, with what it may have been meant to be."""
+    if scheme_of(config.uri) != "file":
+        return None
+    path = Path(static_part(path_of(config.uri)))
+    if os.path.lexists(path):
+        return None
+    return f"input.uri: {path} does not exist{did_you_mean_beside(path)}"
 
 
 def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:

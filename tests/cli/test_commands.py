@@ -53,7 +53,12 @@ def run(
         (["report", "output.uri=nowhere", "thumbnails=-1"], "thumbnails: -1 is negative"),
         (["label", "input.uri=nowhere", "output.uri=out"], "nowhere does not exist"),
         (["label", "input.uri=nowhere.csv", "output.uri=out"], "nowhere.csv does not exist"),
-        (["label", "input.uri=/dev/null", f"output.uri={__file__}"], "Not a directory"),
+        (["label", "input.uri=/dev/null", f"output.uri={__file__}"], "is a file, and not a folder"),
+        (["label", "input.uri=/dev/nul", "output.uri=out"], "/dev/nul does not exist (did you mean 'null'?)"),
+        (
+            ["label", "input.uri=/dev/null", "output.uri=out", "model.checkpoint=my.pt"],
+            "model.checkpoint: my.pt does not exist",
+        ),
         (["label", "input.uri=a", "output.uri=out", "prompts=nowhere.yaml"], "prompts.uri: nowhere.yaml"),
         (["label", "input.uri=a", "output.uri=out", "prompts=[ , ]"], "blank"),
         (["verify", "output.uri=nosuch://host/labels"], "nosuch"),
