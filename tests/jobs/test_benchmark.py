@@ -18,6 +18,7 @@ def benchmark(*arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_operations_at_full_size() -> None:
     lines = benchmark("flops")
     assert {line["prompts"] for line in lines} == BOUNDS_TFLOP.keys()
