@@ -37,18 +37,23 @@ class Fit:
 
 
 def outlines(rle: Rle) -> list[Points]:
-    """Return the outline of each component of a mask, its holes filled; at least 3 points each.
+    """Return one closed line for each component of a mask, at least 3 points each; its holes are joined to it.
 
-    They run a quarter of a pixel inside the mask's edge, so that a reader who takes the pixels whose centres are
-    inside, as pycocotools does, gets the mask back.
+    A hole is reached by a cut, a line that is drawn there and back, which encloses nothing: filling by the even-odd
+    rule, as pycocotools and OpenCV do, gives the mask with its holes. The lines run a quarter of a pixel inside the
+    mask's edge, so that a reader who takes the pixels with their centres inside, as pycocotools does, gets it back.
     """
     (left, top), pixels = decode_crop(rle)
     if not pixels.size:
         return []
     doubled = np.repeat(np.repeat(pixels.view(np.uint8), 2, axis=0), 2, axis=1)
-    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    fewer = (cv2.approxPolyDP(contour, 2 * QUARTER_PX, closed=True) for contour in contours)
-    return [contour[:, 0] / 2 + (left + QUARTER_PX, top + QUARTER_PX) for contour in fewer]
+    contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    fewer = [cv2.approxPolyDP(contour, 2 * QUARTER_PX, closed=True)[:, 0].astype(np.int64) for contour in contours]
+    parents = hierarchy[0, :, 3]  # of a hole, the component that it is in; -1 of a component
+    lines = {component: fewer[component] for component in np.flatnonzero(parents < 0)}
+    for hole in np.flatnonzero(parents >= 0):
+        lines[parents[hole]] = _joined(lines[parents[hole]], fewer[hole])
+    return [line / 2 + (left + QUARTER_PX, top + QUARTER_PX) for line in lines.values()]
 
 
 def ring(rle: Rle) -> Pixels:
