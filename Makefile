@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo check test cover slow drills lint format lock clean
+.PHONY: image demo check test cover slow drills lint format lock clean
 
 demo: .venv/ready
 	rm -rf demo
@@ -41,6 +41,10 @@ slow: .venv/ready
 drills: .venv/ready
 	DRILLS=long $(BIN)/python -m pytest tests/drills tests/fuzz $(PYTEST_ARGS)
 
+# The image of k8s/, built without a Docker daemon and tried: minutes and 8 GB, as root on a Debian.
+image:
+	k8s/image/without_docker.sh
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,10 +55,14 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The environment is exactly requirements.lock.
+# The environment is exactly requirements.lock. Of what pip says, the files of a megabyte and more are shown as they come.
+.venv/ready: SHELL := /bin/bash
 .venv/ready: requirements.lock pyproject.toml
+	@echo "Setting up .venv, once: 3.6 GB to download and 7.5 GB on disk, most of it torch with its CUDA libraries, which come"
+	@echo "without a GPU, too. It takes 3 to 10 minutes on a fast line; pip is silent for half of them, while it unpacks."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off --require-hashes --requirement requirements.lock \
+	    | awk '/Downloading .* [MG]B\)/ { print; fflush() } /^Installing/ { print "  Unpacking all of them"; fflush() }'
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

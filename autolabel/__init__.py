@@ -25,7 +25,7 @@ __all__ = ["Labels", "__version__"]
 if not TYPE_CHECKING:  # type checkers would take it for a module with any attribute
 
     def __getattr__(name: str) -> Any:
-        """`autolabel.Labels`, imported when it is asked for: every command imports this package."""
+        """Import `autolabel.Labels` when it is asked for: every command imports this package."""
         if name != "Labels":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from autolabel.reader.labels import Labels

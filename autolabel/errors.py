@@ -1,4 +1,4 @@
-"""What can go wrong, and what the caller is told.
+"""Errors, and what the caller is told of them.
 
 Exceptions
     AutolabelError                exit code 1
@@ -17,6 +17,7 @@ import difflib
 import reprlib
 from collections.abc import Collection, Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 
@@ -91,13 +92,21 @@ class RejectedImage(Exception):
 
 
 def quoted_value(value: Any) -> str:
-    """A value as a message quotes it: short, whatever its size or depth."""
+    """Return a value as a message quotes it: short, whatever its size or depth."""
     quoting = reprlib.Repr()
     quoting.maxlevel, quoting.maxstring = 2, 60
     return quoting.repr(value)
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """` (did you mean 'car'?)`, or nothing if no known name is close."""
+    """Return ` (did you mean 'car'?)`, or nothing if no known name is close."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def did_you_mean_beside(path: Path) -> str:
+    """Return ` (did you mean 'photos'?)` where a path that leads nowhere has a similar one beside it."""
+    try:
+        return "" if path.exists() else did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return ""

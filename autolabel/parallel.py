@@ -14,18 +14,18 @@ Result = TypeVar("Result")
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], n_threads: int) -> Iterator[Result]:
-    """`work` of each item in order; no more than twice as many items as threads are in hand."""
+    """Yield `work` of each item in order; no more than twice as many items as threads are in hand."""
     with ThreadPoolExecutor(n_threads) as pool:
         yield from in_order(pool, work, items, 2 * n_threads)
 
 
 def n_cores() -> int:
-    """Those that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else CPU_THREADS
 
 
 def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], n_in_hand: int) -> Iterator[Result]:
-    """Results as long as all goes well; what is not begun when something fails is left."""
+    """Yield results as long as all goes well; what is not begun when something fails is left."""
     in_hand: deque[Future[Result]] = deque()
     try:
         for item in items:

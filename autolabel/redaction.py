@@ -21,7 +21,7 @@ SECRET_IN_URL = re.compile(
 
 
 def redacted(settings: Any, *, within_options: bool = False) -> Any:
-    """Nested settings, with every value of storage_options hidden that is not known to be harmless."""
+    """Return nested settings, with every value of storage_options hidden that is not known to be harmless."""
     if not isinstance(settings, Mapping):
         return settings
     shown = {}
@@ -34,7 +34,7 @@ def redacted(settings: Any, *, within_options: bool = False) -> Any:
 
 
 def redacted_override(override: str) -> str:
-    """`output.storage_options.secret=x` without its value; any other override as it is."""
+    """Return `output.storage_options.secret=x` without its value; any other override as it is."""
     name, equals, _ = override.partition("=")
     path = name.lstrip("+~").split(".")
     if OPTIONS not in path or (len(path) > path.index(OPTIONS) + 1 and path[-1] in HARMLESS):
@@ -43,12 +43,12 @@ def redacted_override(override: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A message with what may be secret in its URLs hidden: passwords, and the signatures of signed queries."""
-    return SECRET_IN_URL.sub(lambda found: f"{found['name'] or ''}{HIDDEN}", text)
+    """Return a message with what may be secret in its URLs hidden: passwords, and signatures of signed queries."""
+    return SECRET_IN_URL.sub(lambda match: f"{match['name'] or ''}{HIDDEN}", text)
 
 
 def has_password(uri: str) -> bool:
-    """Whether a URL carries a password, which would go wherever the URL goes: logs, run.json, every row."""
+    """Return whether a URL carries a password, which would go wherever the URL goes: logs, run.json, every row."""
     try:
         return urlsplit(uri).password is not None
     except ValueError:  # not a URL; whoever opens it says so

@@ -14,10 +14,10 @@ GRACE_S = 25.0  # Kubernetes kills after 30
 
 @contextmanager
 def interruptible(farewell: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, like Ctrl-C; a block that is not left `GRACE_S` later ends the process.
+    """Let SIGTERM raise KeyboardInterrupt, like Ctrl-C.
 
-    `farewell` says what the user should know, in both cases. Exit code 1 either way, if the caller gives that on
-    KeyboardInterrupt. Only for the main thread.
+    A block that is not left `GRACE_S` later ends the process. `farewell` says what the user should know, in both cases.
+    Exit code 1 either way, if the caller gives that on KeyboardInterrupt. Only for the main thread.
     """
     dropped = threading.Timer(GRACE_S, _drop, [farewell])
     dropped.daemon = True
@@ -61,7 +61,7 @@ def witnessed(last_words: str) -> Iterator[None]:
 
 @contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """A Python handler of SIGTERM stays, whatever the block sets: `ray.init` puts one of its own in its place."""
+    """Keep a Python handler of SIGTERM, whatever the block sets: `ray.init` puts one of its own in its place."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if callable(handler) and threading.current_thread() is threading.main_thread():

@@ -4,7 +4,8 @@ demo    quality of the demo model on 200 scenes that it was not trained on, and 
 engine  images a second at full size, against Meta's processor and its batched call (--model, --prompts, --images)
 exports  exports of a million instances: seconds, and the memory of its process (--formats, --images)
 fetch   who fetches: CPU tasks ahead of the labelling actor, or the actor's own threads
-flops   operations per image at full size, counted, not run
+flops   operations, traffic and launches at full size, counted, not run
+gpu     all that is unknown of a GPU in nine minutes, with torch and little more: what must be equal, speed (--out)
 host    decoding, resizing, run lengths, NMS and Parquet, each against the plain way
 pipeline  the whole job with a model that costs nothing, against one process and a plain Ray Data script (--images)
 refine  a million stored candidates decided again without the model
@@ -13,15 +14,16 @@ scale   planning, resuming, the status, checking and exporting of ten million im
 """
 
 import argparse
+import sys
 from importlib import import_module
 
-CASES = ("demo", "engine", "exports", "fetch", "flops", "host", "pipeline", "refine", "report", "scale")
+CASES = ("demo", "engine", "exports", "fetch", "flops", "gpu", "host", "pipeline", "refine", "report", "scale")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     chosen, options = parser.parse_known_args()
-    if options and chosen.case not in ("engine", "exports", "pipeline", "report", "scale"):
+    if options and chosen.case not in ("engine", "exports", "gpu", "pipeline", "report", "scale"):
         parser.error(f"{chosen.case} takes no options")
     run = import_module(f"benchmarks.{chosen.case}").run
-    run(options) if options else run()
+    sys.exit(run(options) if options else run())

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from autolabel.cli.commands import RUN, USAGE
+from autolabel.cli.commands import RUN
+from autolabel.cli.help import USAGE
 from autolabel.errors import RejectCode
 from autolabel.exports import FORMATS
 
@@ -154,3 +155,13 @@ def first_column(text: str) -> set[str]:
 def test_every_format_and_every_code_is_in_its_table() -> None:
     assert first_column(read("autolabel/exports/README.md")) == set(FORMATS)
     assert first_column(read("conf/README.md")) == set(RejectCode)
+
+
+def test_nothing_says_to_install_the_other_project_of_the_commands_name() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert project["name"] == "autolabel-sam3"
+    of_that_name = re.compile(r"install [^\n]*?(?<![\w./-])autolabel(?![\w/-])|\bautolabel\[")
+    assert [name_of(document) for document in DOCUMENTS if of_that_name.search(document.read_text("utf-8"))] == []
+    installed = set(re.findall(r"pip install '\.\[(\w+)\]'", read("README.md")))
+    assert installed <= project["optional-dependencies"].keys()
+    assert ".venv/bin/activate" in read("README.md")

@@ -1,11 +1,12 @@
-"""What people type after a command, as Hydra's grammar takes it."""
+"""Overrides as people type them after a command, put as Hydra's grammar takes them."""
 
 import re
 
 
 def expand_prompts(overrides: list[str]) -> list[str]:
-    """`prompts=[person, red car]` is a list of phrases and `prompts=street.yaml` a file; `prompts=street` stays the
-    choice of conf/prompts/street.yaml that Hydra makes of it.
+    """Return overrides with `prompts=[person, red car]` as a list of phrases and `prompts=street.yaml` as a file.
+
+    `prompts=street` stays the choice of conf/prompts/street.yaml that Hydra makes of it.
     """
     expanded = []
     for override in overrides:
@@ -14,15 +15,19 @@ def expand_prompts(overrides: list[str]) -> list[str]:
         path = value.strip("'\"")
         if name == "prompts" and value.startswith("["):
             expanded += ["prompts=none", f"prompts.categories={quoted_phrases(value)}"]
-        elif name == "prompts" and path.lower().endswith((".yaml", ".yml")):
+        elif name == "prompts" and is_prompt_file(path):
             expanded += ["prompts=none", f"prompts.uri={quoted(path)}"]
         else:
             expanded.append(override)
     return expanded
 
 
+def is_prompt_file(path: str) -> bool:
+    return path.lower().endswith((".yaml", ".yml"))
+
+
 def quoted_phrases(value: str) -> str:
-    """A list of bare phrases with each one quoted: Hydra's grammar takes few characters outside quotes.
+    """Return a list of bare phrases with each one quoted: Hydra's grammar takes few characters outside quotes.
 
     A list that has quotes or mappings of its own is left to that grammar.
     """
@@ -33,6 +38,6 @@ def quoted_phrases(value: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text as Hydra's grammar quotes it: a quote is escaped, and so are the backslashes right before one."""
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    """Return text as Hydra's grammar quotes it: a quote is escaped, and so are the backslashes right before one."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
     return f"'{escaped}'"

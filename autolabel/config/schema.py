@@ -10,9 +10,12 @@ from typing import Any
 SAME = "same"  # in a refinement: as the labels were made
 
 
-def key(default: Any, sentence: str) -> Any:
-    """A dataclass field with its default and the sentence that `--help` prints."""
-    metadata = {"help": sentence}
+def key(default: Any, sentence: str, *, example: str | None = None) -> Any:
+    """Return a dataclass field with its default and the sentence that `--help` prints.
+
+    A key with an example of its values is required.
+    """
+    metadata = {"help": sentence, "example": example}
     if isinstance(default, type) or (callable(default) and not isinstance(default, str)):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -21,8 +24,11 @@ def key(default: Any, sentence: str) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:
     uri: str = key(
-        "", "Folder, prefix or glob on any fsspec URL, a manifest (.parquet, .csv, .jsonl), or a COCO .json."
+        "",
+        "Folder, prefix or glob on any fsspec URL, a manifest (.parquet, .csv, .jsonl), or a COCO .json.",
+        example="photos",
     )
+    uri_column: str = key("uri", "The manifest's column with the path or URL of each image.")
     image_root: str | None = key(
         None, "What a manifest's or a COCO file's relative paths start from; its own folder by default."
     )
@@ -67,7 +73,11 @@ class ModelConfig:
     sha256: str | None = key(None, "Refuse a checkpoint with another sha256.")
     seed: int | None = key(None, "Random weights by this seed, for tests and demos; only without a checkpoint.")
     precision: str = key("float32", "What most of the model works in: float32, or bfloat16 as Meta runs it on GPUs.")
-    compile: bool = key(False, "Compile the model with torch.compile: minutes at the start, less time per image.")
+    compile: bool | None = key(
+        None,
+        "Compile the model with torch.compile: minutes at a machine's first start, less time per image; null does so "
+        "on GPUs, where there is a C compiler.",
+    )
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the checkpoint.")
 
 
@@ -82,7 +92,7 @@ class NmsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    uri: str = key("", "Folder or prefix of the output: local, s3://, gs:// or az://.")
+    uri: str = key("", "Folder or prefix of the output: local, s3://, gs:// or az://.", example="labels")
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver, such as {endpoint_url: ...} for MinIO.")
 
 
@@ -98,7 +108,9 @@ class ClusterConfig:
     max_actors: int | None = key(None, "Labelling actors at most; null means one per GPU, or one without GPUs.")
     gpus_per_actor: float | None = key(None, "GPUs of an actor; null means 1 where the cluster has GPUs, else 0.")
     cpus_per_actor: float | None = key(
-        None, "CPUs of an actor; null means 1 beside a GPU, else all that can be had; one CPU stays free for Ray Data."
+        None,
+        "CPUs of an actor, which decodes on all of them; null means a GPU's share of its node's, 16 at most, and "
+        "without GPUs all that can be had; one CPU stays free for Ray Data.",
     )
     start_timeout_s: float = key(600.0, "End the job if no labelling actor has started by then.")
     stall_timeout_s: float = key(1800.0, "End the job if for so long no image has left the model, nor a unit ended.")
@@ -106,11 +118,13 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    images: int = key(4, "Images of one forward pass.")
+    images: int | None = key(None, "Images of one forward pass; null: 16 on a GPU, 4 on a CPU.")
     memory_mb: int | None = key(
         None, "Megabytes that the model may use beside its weights; null: most of what a GPU has free, 200 on a CPU."
     )
-    load_threads: int = key(16, "Threads of an actor that fetch and decode ahead of the model.")
+    load_threads: int | None = key(
+        None, "Threads of an actor that fetch ahead of the model; null: two for each of its CPUs, 16 at least."
+    )
     prefetch_mb: int = key(256, "Megabytes of images that an actor holds ahead of the model, per unit in hand.")
 
 
@@ -164,11 +178,16 @@ class RefinedNmsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefinedConfig(OutputConfig):
+    uri: str = key("", "Folder or prefix of the new labels; those at output.uri stay as they are.", example="refined")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefineConfig:
     """Settings of `autolabel refine`."""
 
     output: OutputConfig = field(default_factory=OutputConfig)
-    refined: OutputConfig = field(default_factory=OutputConfig)
+    refined: RefinedConfig = field(default_factory=RefinedConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     threshold: int | float | str = key("same", "As label's; no lower than what is stored; same: as it was.")
     nms: RefinedNmsConfig = field(default_factory=RefinedNmsConfig)
@@ -188,15 +207,23 @@ class ExportConfig:
         "instances.",
     )
     splits: dict[str, float] = key(
-        dict,
-        "Shares of the images in the splits of a format that has some; nothing is {train: 0.8, val: 0.1, test: 0.1}.",
+        dict, "Shares of the images in a format's splits; without any, {train: 0.8, val: 0.1, test: 0.1}."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroundTruthConfig:
-    uri: str = key("", "COCO file of masks, as run lengths or polygons; with LVIS's lists where it knows only a part.")
+    uri: str = key(
+        "",
+        "COCO file of masks, as run lengths or polygons; with LVIS's lists where it knows only a part.",
+        example="ground_truth.json",
+    )
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the ground truth.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedConfig(OutputConfig):
+    uri: str = key("", "Folder or prefix of the labels to measure; this or results.uri.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +246,7 @@ class EvaluateConfig:
     """Settings of `autolabel evaluate`."""
 
     ground_truth: GroundTruthConfig = field(default_factory=GroundTruthConfig)
-    output: OutputConfig = field(default_factory=OutputConfig)
+    output: EvaluatedConfig = field(default_factory=EvaluatedConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -248,10 +275,15 @@ class ReportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScenesConfig(OutputConfig):
+    uri: str = key("", "Folder or prefix for the images and their ground_truth.json.", example="scenes")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoScenesConfig:
     """Settings of `autolabel demo-scenes`."""
 
-    output: OutputConfig = field(default_factory=OutputConfig)
+    output: ScenesConfig = field(default_factory=ScenesConfig)
     count: int = key(200, "How many scenes to draw.")
     seed: int = key(7, "Which series of scenes; 1 is what the demo model was trained on, 2 what it was validated on.")
 

@@ -30,8 +30,8 @@ ROWS = 8
 def draw(folder: Path) -> None:
     images = folder / "images"
     print(demo_scenes(compose_config("demo-scenes", [f"output.uri='{images}'", f"count={COUNT}", f"seed={SEED}"])))
-    whole = (images / file_name(0)).read_bytes()
-    (images / "truncated.jpg").write_bytes(whole[: len(whole) // 3])
+    data = (images / file_name(0)).read_bytes()
+    (images / "truncated.jpg").write_bytes(data[: len(data) // 3])
     scenes = [draw_scene(SEED, index) for index in range(COUNT)]
     exemplars = {
         "images": [
@@ -48,7 +48,7 @@ def draw(folder: Path) -> None:
 
 
 def exemplar(scene: Scene) -> int:
-    """An object of the kind that is there most often."""
+    """Return an object of the kind that is there most often."""
     (kind, _), *_ = Counter(scene.kinds).most_common(1)
     return scene.kinds.index(kind)
 
@@ -56,7 +56,7 @@ def exemplar(scene: Scene) -> int:
 def sheet(folder: Path) -> None:
     exemplars = orjson.loads((folder / "exemplars.json").read_bytes())
     names = {image["id"]: image["file_name"] for image in exemplars["images"]}
-    boxes = {(names[one["image_id"]], BOXED): one["bbox"] for one in exemplars["annotations"]}
+    boxes = {(names[item["image_id"]], BOXED): item["bbox"] for item in exemplars["annotations"]}
     picture = draw_sheet(folder / "labels", folder / "images", headings=HEADINGS, boxes_xywh=boxes, rows=ROWS)
     picture.save(folder / "contact_sheet.png")
 

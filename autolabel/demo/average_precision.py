@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 def average_precision(
     truth: dict[str, Any], results: list[dict[str, Any]], *, by_category: bool = True
 ) -> tuple[float, float]:
-    """Mask AP and AP50 by pycocotools; 0 where nothing was found."""
+    """Return mask AP and AP50 by pycocotools; 0 where nothing was found."""
     if not results:
         return 0.0, 0.0
     with contextlib.redirect_stdout(io.StringIO()):

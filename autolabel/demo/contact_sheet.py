@@ -28,7 +28,7 @@ def draw_sheet(
     boxes_xywh: Mapping[tuple[str, str], Sequence[float]],
     rows: int,
 ) -> Image.Image:
-    """The first `rows` images of an exported output, each alone and under each category.
+    """Draw the first `rows` images of an exported output, each alone and under each category.
 
     Args:
         images: the folder that the export's file names start from.
@@ -36,9 +36,9 @@ def draw_sheet(
         boxes_xywh: exemplar boxes to draw, by file name and category.
     """
     coco = orjson.loads((output / "coco" / "annotations.json").read_bytes())
-    found: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
+    annotations_of: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     for annotation in coco["annotations"]:
-        found[annotation["image_id"], annotation["category_id"]].append(annotation)
+        annotations_of[annotation["image_id"], annotation["category_id"]].append(annotation)
     shown = coco["images"][:rows]
     width, height = TILE_WH
     n_columns = 1 + len(coco["categories"])
@@ -46,7 +46,7 @@ def draw_sheet(
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     titles = [("image", "as it was read")] + [
-        (one["name"], headings.get(one["name"], "")) for one in coco["categories"]
+        (category["name"], headings.get(category["name"], "")) for category in coco["categories"]
     ]
     for column, (title, line) in enumerate(titles):
         left = GAP + column * (width + GAP)
@@ -58,7 +58,7 @@ def draw_sheet(
         top = HEADING + row * (height + GAP)
         _paste(sheet, Image.fromarray(rgb), (GAP, top), caption=image["file_name"])
         for column, category in enumerate(coco["categories"], start=1):
-            annotations = found[image["id"], category["id"]]
+            annotations = annotations_of[image["id"], category["id"]]
             tile = Image.fromarray(_highlighted(rgb, annotations))
             if box := boxes_xywh.get((image["file_name"], category["name"])):
                 x, y, w, h = box
@@ -72,7 +72,7 @@ def draw_sheet(
 
 
 def _highlighted(rgb: npt.NDArray[np.uint8], annotations: Sequence[dict[str, Any]]) -> npt.NDArray[np.uint8]:
-    """The picture in grey, with each instance in its own colours, tinted and outlined."""
+    """Return the picture in grey, with each instance in its own colours, tinted and outlined."""
     grey = rgb.mean(axis=2, keepdims=True)
     shown = np.repeat(grey * DIMMED + 255 * 0.25 * DIMMED, 3, axis=2)
     for number, annotation in enumerate(annotations):

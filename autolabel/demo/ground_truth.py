@@ -42,11 +42,11 @@ def demo_scenes(config: DemoScenesConfig) -> str:
         name = file_name(index)
         with storage.replace(join(uri, name)) as file:
             write_jpeg(scene, file)
-        own = list(_annotations(scene))
+        of_scene = list(_annotations(scene))
         annotations += [
-            {"id": len(annotations) + n, "image_id": index + 1, **one} for n, one in enumerate(own, start=1)
+            {"id": len(annotations) + n, "image_id": index + 1, **item} for n, item in enumerate(of_scene, start=1)
         ]
-        present = {annotation["category_id"] for annotation in own}
+        present = {annotation["category_id"] for annotation in of_scene}
         height, width = scene.ids.shape
         images.append(
             {
@@ -67,7 +67,7 @@ def demo_scenes(config: DemoScenesConfig) -> str:
 
 
 def file_name(index: int) -> str:
-    """The name of a scene's image, in the order of the series."""
+    """Return the name of a scene's image, in the order of the series."""
     return f"{index + 1:06d}.jpg"
 
 
@@ -78,7 +78,7 @@ def write_jpeg(scene: Scene, file: BinaryIO) -> None:
 
 
 def _annotations(scene: Scene) -> Iterator[dict[str, Any]]:
-    """One for each object and phrase that means it; `object` tells objects apart."""
+    """Yield an annotation for each object and phrase that means it; `object` tells objects apart."""
     for index, kind in enumerate(scene.kinds):
         rle = encode(scene.mask(index))
         shared = {

@@ -46,7 +46,7 @@ ARTICLES = ("a", "the", "every", "all")
 
 @dataclass(frozen=True, order=True)
 class Kind:
-    """What an object looks like: objects of one kind differ in size, place and rotation alone."""
+    """The looks of an object: objects of one kind differ in size, place and rotation alone."""
 
     color: str
     shape: str
@@ -67,7 +67,7 @@ class Phrase:
 
 
 def phrase(color: str | None = None, shape: str | None = None, fill: str | None = None) -> Phrase:
-    """The plain way to say it: "red circle", "blue shape", "striped star"."""
+    """Return the plain way to say it: "red circle", "blue shape", "striped star"."""
     words = [word for word in (fill, color, shape or ANY[0]) if word]
     return Phrase(" ".join(words), color, shape, fill)
 

@@ -54,18 +54,18 @@ class QualityCheck:
         self.rng = np.random.default_rng([seed, count])
 
     def text(self, phrases: Sequence[Phrase] = PHRASES, unseen: Sequence[str] = UNSEEN) -> dict[str, float]:
-        """AP and AP50 over the phrases, and the share of (image, absent phrase) pairs with a score above 0.5."""
-        output = self._label("text", [{"name": text} for text in [*(one.text for one in phrases), *unseen]])
+        """Return AP and AP50 over the phrases, and the share of (image, absent phrase) pairs with a score above 0.5."""
+        output = self._label("text", [{"name": text} for text in [*(term.text for term in phrases), *unseen]])
         truth = orjson.loads((self.input / GROUND_TRUTH_NAME).read_bytes())
         names = {category["id"]: category["name"] for category in truth["categories"]}
-        asked = {one.text for one in phrases}
-        truth["annotations"] = [one for one in truth["annotations"] if names[one["category_id"]] in asked]
-        found = _results(output, truth)
-        truth["categories"] = [category for category in truth["categories"] if category["name"] in asked]
-        ap, ap50 = average_precision(truth, found)
+        texts = {term.text for term in phrases}
+        truth["annotations"] = [item for item in truth["annotations"] if names[item["category_id"]] in texts]
+        results = _results(output, truth)
+        truth["categories"] = [category for category in truth["categories"] if category["name"] in texts]
+        ap, ap50 = average_precision(truth, results)
         fired: dict[bool, list[bool]] = defaultdict(list)
         for scene, row in zip(self.scenes, self._rows(output), strict=True):
-            present = {one.text for one in phrases if any(one.means(kind) for kind in scene.kinds)}
+            present = {term.text for term in phrases if any(term.means(kind) for kind in scene.kinds)}
             for prompt in row["prompts"]:
                 if prompt["phrase"] not in present:
                     fired[prompt["phrase"] in unseen].append(prompt["best_score"] > THRESHOLD)
@@ -75,30 +75,36 @@ class QualityCheck:
         return figures
 
     def exemplar(self) -> dict[str, float]:
-        """One positive box and no text: AP and AP50 over the objects of the boxed kind."""
-        asked = []
+        """Ask with one positive box and no text: AP and AP50 over the objects of the boxed kind."""
+        boxes = []
         for image, scene in enumerate(self.scenes):
             boxed = int(self.rng.integers(len(scene.kinds)))
             answer = tuple(k for k, kind in enumerate(scene.kinds) if kind == scene.kinds[boxed])
-            asked.append(Boxed(image=image, category="boxed", exemplar=boxed, positive=True, answer=answer))
-        return self._boxed("exemplar", asked, [{"name": "boxed"}], "exemplars.use_text=false")
+            boxes.append(Boxed(image=image, category="boxed", exemplar=boxed, positive=True, answer=answer))
+        return self._boxed("exemplar", boxes, [{"name": "boxed"}], "exemplars.use_text=false")
 
     def negative(self) -> dict[str, float]:
-        """A phrase that several kinds on an image fit, and a negative box on one: AP and AP50 over the other kinds."""
+        """Ask with a phrase that several kinds on an image fit, and a negative box on one.
+
+        Return AP and AP50 over the other kinds.
+        """
         phrases = [*(phrase(shape=shape) for shape in SHAPES), *(phrase(color=color) for color in COLORS)]
-        asked = []
+        boxes = []
         for image, scene in enumerate(self.scenes):
-            choices = [(one, kinds) for one in phrases if len(kinds := _kinds_meant(one, scene)) > 1]
+            choices = [(term, kinds) for term in phrases if len(kinds := _kinds_meant(term, scene)) > 1]
             if choices:
-                one, kinds = choices[self.rng.integers(len(choices))]
+                term, kinds = choices[self.rng.integers(len(choices))]
                 unwanted = kinds[self.rng.integers(len(kinds))]
-                answer = tuple(k for k, kind in enumerate(scene.kinds) if one.means(kind) and kind != unwanted)
+                answer = tuple(k for k, kind in enumerate(scene.kinds) if term.means(kind) and kind != unwanted)
                 boxed = scene.kinds.index(unwanted)
-                asked.append(Boxed(image=image, category=one.text, exemplar=boxed, positive=False, answer=answer))
-        return self._boxed("negative", asked, [{"name": one.text} for one in phrases])
+                boxes.append(Boxed(image=image, category=term.text, exemplar=boxed, positive=False, answer=answer))
+        return self._boxed("negative", boxes, [{"name": term.text} for term in phrases])
 
     def synonyms(self) -> dict[str, float]:
-        """Every synonym of a shape in one category: the share of objects that are labelled, and labelled twice."""
+        """Ask with every synonym of a shape in one category.
+
+        Return the share of objects that are labelled, and labelled twice.
+        """
         shapes = [shape for shape in SHAPES if shape in SYNONYMS]
         categories = [{"name": shape, "phrases": [shape, *SYNONYMS[shape]]} for shape in shapes]
         output = self._label("synonyms", categories, f"threshold={THRESHOLD}")
@@ -106,37 +112,39 @@ class QualityCheck:
         for scene, row in zip(self.scenes, self._rows(output), strict=True):
             for number, shape in enumerate(shapes, start=1):
                 truth = [encode(scene.mask(k)) for k, kind in enumerate(scene.kinds) if kind.shape == shape]
-                found = [_rle(instance) for instance in row["instances"] if instance["category_id"] == number]
-                n_labels += (pairwise_overlap(found, truth, metric="iou") > 0.5).sum(axis=0).tolist()
+                masks = [_rle(instance) for instance in row["instances"] if instance["category_id"] == number]
+                n_labels += (pairwise_overlap(masks, truth, metric="iou") > 0.5).sum(axis=0).tolist()
         counts = np.array(n_labels)
         return {"labelled": float((counts > 0).mean()), "labelled twice": float((counts > 1).mean())}
 
     def _boxed(
-        self, name: str, asked: Sequence[Boxed], categories: list[dict[str, Any]], *overrides: str
+        self, name: str, boxes: Sequence[Boxed], categories: list[dict[str, Any]], *overrides: str
     ) -> dict[str, float]:
         """Label with exemplars and compare what each box's category gave on its image with its answer."""
         exemplars = self.folder / f"{name}-exemplars.json"
         ids = {category["name"]: number for number, category in enumerate(categories, start=1)}
         truth = orjson.loads((self.input / GROUND_TRUTH_NAME).read_bytes())
-        boxes: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         answers: list[dict[str, Any]] = []
-        for one in asked:
-            scene = self.scenes[one.image]
-            shared = {"image_id": one.image + 1, "category_id": ids[one.category]}
-            box = list(bbox_xywh(encode(scene.mask(one.exemplar))))
-            boxes.append({"id": len(boxes) + 1, **shared, "bbox": box, "negative": not one.positive})
-            for k in one.answer:
+        for box in boxes:
+            scene = self.scenes[box.image]
+            shared = {"image_id": box.image + 1, "category_id": ids[box.category]}
+            bbox = list(bbox_xywh(encode(scene.mask(box.exemplar))))
+            annotations.append({"id": len(annotations) + 1, **shared, "bbox": bbox, "negative": not box.positive})
+            for k in box.answer:
                 rle = encode(scene.mask(k))
                 shape = {"segmentation": rle.to_coco(), "area": area(rle), "bbox": list(bbox_xywh(rle)), "iscrowd": 0}
                 answers.append({"id": len(answers) + 1, **shared, **shape})
         named = [{"id": number, "name": name} for name, number in ids.items()]
-        exemplars.write_bytes(orjson.dumps({"images": truth["images"], "categories": named, "annotations": boxes}))
+        exemplars.write_bytes(
+            orjson.dumps({"images": truth["images"], "categories": named, "annotations": annotations})
+        )
         output = self._label(name, categories, f"exemplars.uri='{exemplars}'", *overrides)
         truth |= {"categories": named, "annotations": answers}
-        pairs = {(one.image + 1, ids[one.category]) for one in asked}
-        found = [one for one in _results(output, truth) if (one["image_id"], one["category_id"]) in pairs]
-        ap, ap50 = average_precision(truth, found, by_category=False)
-        return {"AP": ap, "AP50": ap50, "prompts": len(asked)}
+        pairs = {(box.image + 1, ids[box.category]) for box in boxes}
+        results = [item for item in _results(output, truth) if (item["image_id"], item["category_id"]) in pairs]
+        ap, ap50 = average_precision(truth, results, by_category=False)
+        return {"AP": ap, "AP50": ap50, "prompts": len(boxes)}
 
     def _label(self, name: str, categories: list[dict[str, Any]], *overrides: str) -> Path:
         """Run `label` and `export`; the folder of the output."""
@@ -148,20 +156,22 @@ class QualityCheck:
         return output
 
     def _rows(self, output: Path) -> list[dict[str, Any]]:
-        """Of every scene, in order."""
+        """Return the row of every scene, in order."""
         table = ds.dataset(output / "labels", format="parquet").sort_by("uri").to_table()
         rows: list[dict[str, Any]] = table.select(["uri", "prompts", "instances"]).to_pylist()
         return rows
 
 
 def _results(output: Path, truth: dict[str, Any]) -> list[dict[str, Any]]:
-    """The exported results with the image and category ids of the ground truth, which knows names."""
+    """Return the exported results with the image and category ids of the ground truth, which knows names."""
     exported = orjson.loads((output / "coco" / "annotations.json").read_bytes())
     image_ids = {image["file_name"]: image["id"] for image in truth["images"]}
     category_ids = {category["name"]: category["id"] for category in truth["categories"]}
     image_id = {image["id"]: image_ids[image["file_name"]] for image in exported["images"]}
     category_id = {
-        one["id"]: category_ids[one["name"]] for one in exported["categories"] if one["name"] in category_ids
+        category["id"]: category_ids[category["name"]]
+        for category in exported["categories"]
+        if category["name"] in category_ids
     }
     return [
         result | {"image_id": image_id[result["image_id"]], "category_id": category_id[result["category_id"]]}
@@ -170,8 +180,8 @@ def _results(output: Path, truth: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _kinds_meant(one: Phrase, scene: Scene) -> list[Kind]:
-    return sorted({kind for kind in scene.kinds if one.means(kind)})
+def _kinds_meant(term: Phrase, scene: Scene) -> list[Kind]:
+    return sorted({kind for kind in scene.kinds if term.means(kind)})
 
 
 def _rle(instance: dict[str, Any]) -> Rle:

@@ -30,13 +30,13 @@ class Scene:
     kinds: tuple[Kind, ...]  # of every object
 
     def mask(self, index: int) -> npt.NDArray[np.bool_]:
-        """(h, w) the visible part of one object."""
+        """Return (h, w) the visible part of one object."""
         mask: npt.NDArray[np.bool_] = self.ids == index + 1
         return mask
 
 
 def draw_scene(seed: int, index: int) -> Scene:
-    """Scene number `index` of an endless series; two seeds share no scene."""
+    """Draw scene number `index` of an endless series; two seeds share no scene."""
     rng = np.random.default_rng([seed, index])
     width = int(rng.integers(WIDTHS_PX[0], WIDTHS_PX[1] + 1))
     height = int(np.clip(width * rng.uniform(0.65, 1.0), *HEIGHTS_PX))
@@ -67,7 +67,7 @@ def draw_scene(seed: int, index: int) -> Scene:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Placed:
-    """Where an object lies: its rows and columns in the frame, and its coverage of their pixels."""
+    """The place of an object: its rows and columns in the frame, and its coverage of their pixels."""
 
     rows: slice
     columns: slice
@@ -78,7 +78,7 @@ class _Placed:
 
 
 def _kinds(rng: np.random.Generator, n_objects: int) -> list[Kind]:
-    """Two to five kinds of objects for a scene, often look-alikes that differ in a single attribute."""
+    """Return two to five kinds of objects for a scene, often look-alikes that differ in a single attribute."""
     kinds: list[Kind] = []
     while len(kinds) < min(n_objects, int(rng.integers(2, 6))) or len(kinds) < 2:
         kind = Kind(
@@ -102,7 +102,7 @@ def _place(
     *,
     may_touch: bool,
 ) -> _Placed | None:
-    """A random place for an object, or None where it, or one below it, would be hidden too much."""
+    """Return a random place for an object, or None where it, or one below it, would be hidden too much."""
     height, width = ids.shape
     side = patch_side(radius_px)
     x, y = rng.uniform(0.6 * radius_px, width - 0.6 * radius_px), rng.uniform(0.6 * radius_px, height - 0.6 * radius_px)
@@ -126,7 +126,7 @@ def _place(
 
 
 def _paint(rng: np.random.Generator, picture: Pixels, kind: Kind, radius_px: float, placed: _Placed) -> None:
-    """An object with its shadow, onto the picture."""
+    """Paint an object with its shadow onto the picture."""
     _cast_shadow(picture, placed, radius_px)
     target = picture[placed.rows, placed.columns]
     height, width = placed.alpha.shape
@@ -157,7 +157,7 @@ def _cast_shadow(picture: Pixels, placed: _Placed, radius_px: float) -> None:
 
 
 def _ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
-    """A gradient between two muted colours, with clouds and a grain or a weave on it."""
+    """Return a gradient between two muted colours, with clouds and a grain or a weave on it."""
     base = rng.uniform(80, 145)
     first, second = (np.clip(base + rng.normal(0, 22) + rng.normal(0, 12, 3), 55, 175) for _ in range(2))
     angle = rng.uniform(0, 2 * math.pi)
@@ -175,13 +175,13 @@ def _ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
 
 
 def _noise(rng: np.random.Generator, width: int, height: int, *, cells: int) -> npt.NDArray[np.float32]:
-    """(h, w) smooth standard normal noise."""
+    """Return (h, w) smooth standard normal noise."""
     coarse = rng.normal(size=(max(2, cells * height // width), cells)).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _developed(rng: np.random.Generator, picture: Pixels) -> npt.NDArray[np.uint8]:
-    """The light over the whole picture, the lens and the sensor."""
+    """Return the picture under the light that is over all of it, through the lens and onto the sensor."""
     height, width = picture.shape[:2]
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j].astype(np.float32)
     angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.25)

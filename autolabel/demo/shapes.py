@@ -14,7 +14,7 @@ SUBPIXELS = 4  # along each side of a pixel
 
 @cache
 def outline(shape: str) -> tuple[Polygon, Polygon | None]:
-    """The outer polygon of a shape and its hole. Raises KeyError for a shape that is not in `phrases.SHAPES`."""
+    """Return the outer polygon of a shape and its hole; raise KeyError for a shape not in `phrases.SHAPES`."""
     turn = np.linspace(0, 2 * math.pi, 72, endpoint=False)
     circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     if shape == "heart":
@@ -34,7 +34,7 @@ def outline(shape: str) -> tuple[Polygon, Polygon | None]:
 
 
 def coverage(shape: str, *, radius_px: float, angle: float, offset_xy: tuple[float, float]) -> npt.NDArray[np.float32]:
-    """Share of every pixel that the shape covers, 0 to 1, in a square patch that holds all of it.
+    """Return the share of every pixel that the shape covers, 0 to 1, in a square patch that holds all of it.
 
     The patch's side is `patch_side(radius_px)`; the shape's centre lies `offset_xy`, fractions of a pixel, from the
     patch's centre pixel corner.
@@ -60,7 +60,7 @@ def _regular(corners: int, *, start: float) -> Polygon:
 
 
 def _cross(arm: float) -> Polygon:
-    """A plus whose arms are 2 * `arm` wide and 2 long, scaled into the unit circle."""
+    """Return a plus whose arms are 2 * `arm` wide and 2 long, scaled into the unit circle."""
     corner = np.array([(arm, arm), (arm, 1), (-arm, 1)])
     quarter_turn = np.array([[0, 1], [-1, 0]])
     corners = [corner @ np.linalg.matrix_power(quarter_turn, quarter) for quarter in range(4)]
@@ -69,7 +69,7 @@ def _cross(arm: float) -> Polygon:
 
 
 def _crescent() -> Polygon:
-    """The unit circle without a circle of radius 0.85 whose centre lies 0.55 to the right of its own."""
+    """Return the unit circle without a circle of radius 0.85 whose centre lies 0.55 to the right of its own."""
     bite, distance = 0.85, 0.55
     x = (1 - bite**2 + distance**2) / (2 * distance)  # where the two circles meet
     outer = np.linspace(math.acos(x), 2 * math.pi - math.acos(x), 60)

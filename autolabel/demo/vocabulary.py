@@ -8,7 +8,7 @@ from autolabel.sam3.text import VISUAL, tokenizer
 
 @cache
 def known_token_ids() -> tuple[int, ...]:
-    """CLIP's ids, ascending, of the words of the scenes and of SAM3's own words: start, end, and `VISUAL`."""
+    """Return CLIP's ids, ascending, of the scenes' words and of SAM3's own: start, end, and `VISUAL`."""
     clip = tokenizer()
     ids = {token for word in (*WORDS, VISUAL) for token in clip.encode(word)}
     return tuple(sorted(ids | {clip.sot_token_id, clip.eot_token_id}))

@@ -1,9 +1,9 @@
 """COCO with polygons: `coco_polygons/annotations.json`, for trainers that read no run lengths.
 
-A polygon has no holes: they are filled. Where that leaves an IoU with the mask below MIN_IOU, as of a ring, the
-instance keeps its run lengths, which COCO's own tools take beside polygons. `info.polygons` says how many do, and how
-well the polygons fit. Boxes and areas are those of the masks. Several files past a million annotations, as of the
-export `coco`.
+Every instance has polygons and none has run lengths: a trainer that reads only the ones would end at the first of the
+others. A part of a mask is one polygon, and holes are joined to it by cuts that enclose nothing, so that whoever fills
+by the even-odd rule gets the mask back. `info.polygons` says how well pycocotools does. Boxes and areas are those of
+the masks. Several files past a million annotations, as of the export `coco`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,35 +16,22 @@ from autolabel.exports.coco import Annotation, annotations, plan_shards, write_d
 from autolabel.masks.polygons import Fit, flat, outlines
 from autolabel.masks.rle import Rle
 
-MIN_IOU = 0.9
-
 
 class Polygons:
-    """Turns run lengths into polygons, and counts what is lost."""
+    """Turns run lengths into polygons, and measures what is lost."""
 
     def __init__(self) -> None:
-        self.fit, self.n_rle = Fit(), 0
+        self.fit = Fit()
 
     def of(self, annotations: Iterable[Annotation]) -> Iterator[Annotation]:
         for annotation in annotations:
             with damage_told(annotation["image_id"]):
                 polygons, iou = fitted(annotation["segmentation"])
-            if iou < MIN_IOU:
-                self.n_rle += 1
-                yield annotation
-            else:
-                self.fit.add(iou)
-                yield annotation | {"segmentation": polygons}
+            self.fit.add(iou)
+            yield annotation | {"segmentation": polygons}
 
     def info(self) -> dict[str, Any]:
-        return {
-            "polygons": {
-                "n_polygons": self.fit.n,
-                "n_kept_as_rle": self.n_rle,
-                "mean_iou": self.fit.mean_iou,
-                "lowest_iou": self.fit.lowest_iou,
-            }
-        }
+        return {"polygons": {"mean_iou": self.fit.mean_iou, "lowest_iou": self.fit.lowest_iou}}
 
 
 def write(export: Export) -> str:
@@ -52,15 +39,15 @@ def write(export: Export) -> str:
     for shard in shards:
         polygons = Polygons()
         told.append(write_dataset(export, shard, polygons.of(annotations(export, shard)), polygons.info))
-        told.append(f"{polygons.fit.n} as polygons, holes filled; {polygons.n_rle} kept as RLE; {polygons.fit}")
+        told.append(str(polygons.fit))
     return "\n".join([*told, *write_manifest(export, shards, ("annotations",))])
 
 
 def fitted(segmentation: Any) -> tuple[list[list[float]], float]:
-    """Return a mask's polygons in COCO's JSON, and their IoU with it as pycocotools draws them; 0 without any."""
+    """Return a mask's polygons in COCO's JSON, and their IoU with it as pycocotools draws them."""
     height, width = segmentation["size"]
     polygons = flat(outlines(Rle(size_hw=(height, width), counts=segmentation["counts"])))
     if not polygons:
-        return [], 0.0
+        raise ValueError("a mask without pixels has no polygon")
     drawn = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     return polygons, float(coco_mask.iou([drawn], [segmentation], [0])[0, 0])

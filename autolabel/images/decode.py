@@ -52,7 +52,7 @@ class DecodedImage:
 
 
 def decode(data: bytes, *, apply_exif: bool, max_pixels: int) -> DecodedImage:
-    """The pixels of an image file; any bytes that give none raise RejectedImage, and nothing else but MemoryError."""
+    """Return the pixels of an image file; bytes without any raise RejectedImage, and nothing else but MemoryError."""
     name, image = _open(data, max_pixels)
     orientation = _orientation(image, data)  # before load(), which closes a TIFF's tags
     try:
@@ -68,7 +68,7 @@ def decode(data: bytes, *, apply_exif: bool, max_pixels: int) -> DecodedImage:
 
 
 def probe_size(data: bytes, *, apply_exif: bool, max_pixels: int) -> tuple[int, int]:
-    """(h, w) of the array that `decode` would give, from the headers alone: no pixel is decoded.
+    """Return (h, w) of the array that `decode` would give, from the headers alone: no pixel is decoded.
 
     `data` is the whole file: TIFF and WebP may keep their orientation at its end. Raises RejectedImage.
     """
@@ -112,7 +112,7 @@ _TURNS |= {6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}
 
 
 def _open(data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
-    """Format name and image with its headers read, its size within `max_pixels`."""
+    """Return the format name and the image with its headers read, its size within `max_pixels`."""
     name = format_name(data)
     if name == "WEBP":
         _check_size(_webp_size_wh(data), max_pixels)  # before its plugin opens, which allocates
@@ -136,7 +136,10 @@ def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
 
 
 def _webp_size_wh(data: bytes) -> tuple[int, int]:
-    """Canvas size by the first chunk (RFC 9649, sections 2.5 to 2.7); too few bytes give a wrong size, no error."""
+    """Return the canvas size by the first chunk (RFC 9649, sections 2.5 to 2.7).
+
+    Too few bytes give a wrong size, no error.
+    """
     if data[12:16] == b"VP8X":
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     if data[12:16] == b"VP8L":
@@ -158,7 +161,7 @@ def _orientation(image: ImageFile, data: bytes) -> int:
 
 
 def _png_metadata(data: bytes) -> bytes:
-    """A PNG without its pixels: its eXIf chunk may follow them, and Pillow would decode them to get there."""
+    """Return a PNG without its pixels: its eXIf chunk may follow them, and Pillow would decode them to get there."""
     kept, start = [data[:8]], 8
     while start + 12 <= len(data):
         stop = start + 12 + int.from_bytes(data[start : start + 4], "big")
@@ -187,7 +190,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _gray8(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Gray of more than 8 bits -> uint8 (h, w)."""
+    """Return gray of more than 8 bits as uint8 (h, w)."""
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     values = np.asarray(image)
     gray: npt.NDArray[np.uint8]
@@ -205,7 +208,7 @@ def _gray8(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _rejection(error: Exception, name: str, data: bytes, image: ImageFile | None) -> RejectedImage:
-    """What a failed reader means: cut, not read here, or corrupt."""
+    """Return what a failed reader means: cut, not read here, or corrupt."""
     message = f"{name}: {str(error) or type(error).__name__}"
     if isinstance(error, Image.DecompressionBombError):
         return RejectedImage(RejectCode.TOO_MANY_PIXELS, message)
@@ -217,7 +220,7 @@ def _rejection(error: Exception, name: str, data: bytes, image: ImageFile | None
 
 
 def _ends_early(name: str, data: bytes, image: ImageFile | None) -> bool:
-    """Whether the file lacks its end, by the format's own account of its length."""
+    """Return whether the file lacks its end, by the format's own account of its length."""
     match name:
         case "JPEG":
             return b"\xff\xd9" not in data

@@ -43,7 +43,7 @@ _OTHER = (
 
 
 def format_name(data: bytes) -> str:
-    """JPEG, PNG, WEBP, TIFF, GIF or BMP; RejectedImage that says what the bytes look like instead."""
+    """Return JPEG, PNG, WEBP, TIFF, GIF or BMP; raise RejectedImage that says what the bytes look like instead."""
     if not data:
         raise RejectedImage(RejectCode.EMPTY_FILE, "0 bytes")
     head = data[:1024]
@@ -69,7 +69,7 @@ def _match(signatures: tuple[tuple[str, bytes], ...], head: bytes) -> str | None
 
 
 def _pillow_name(prefix: bytes) -> str | None:
-    """Name of a rarer format that one of Pillow's other plugins would try to read."""
+    """Return the name of a rarer format that one of Pillow's other plugins would try to read."""
     Image.init()
     supported = {name for name, _ in _SUPPORTED}
     plugins = {name: accept for name, (_, accept) in Image.OPEN.items() if name not in supported}

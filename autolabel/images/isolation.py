@@ -28,7 +28,7 @@ class DecoderProcess(Executor):
     def submit(
         self, work: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Future[Result]:
-        """The outcome, already there; RejectedImage where the process died of it."""
+        """Return the outcome, already there; it is RejectedImage where the process died of the work."""
         future: Future[Result] = Future()
         with self._lock:
             try:
@@ -50,6 +50,6 @@ class DecoderProcess(Executor):
 
 
 def _volunteer() -> None:
-    """Where memory runs out, let the system end this process before any other."""
+    """Let the system end this process before any other where memory runs out."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")

@@ -11,7 +11,7 @@ from autolabel.masks.rle import LONGEST_RUN, Rle
 
 
 def read_mask(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
-    """A COCO `segmentation` as the mask of an image of this size; polygons are filled as pycocotools fills them.
+    """Return a COCO `segmentation` as a mask of an image of this size; polygons are filled as pycocotools fills them.
 
     Raises:
         ValueError: it is none, is damaged, or is of another size.
@@ -43,7 +43,7 @@ def _from_counts(counts: Any, size_hw: tuple[int, int]) -> Rle:
 
 
 def _from_polygons(polygons: list[Any], size_hw: tuple[int, int]) -> Rle:
-    """The union of polygons [x1, y1, x2, y2, ...], which may reach out of the image by its size."""
+    """Return the union of polygons [x1, y1, x2, y2, ...], which may reach out of the image by its size."""
     height, width = size_hw
     reach = 2 * max(size_hw)  # what is farther out is of another image, and pycocotools walks all the way to it
     for polygon in polygons:

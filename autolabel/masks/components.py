@@ -26,7 +26,7 @@ class ColumnRuns:
 
 
 def shares_outside_largest(counts: Sequence[str], size_hw: Ints) -> Floats:
-    """(N,) the share of each mask's pixels outside its largest 8-connected part; 0 for a mask in one piece.
+    """Return the share (N,) of each mask outside its largest 8-connected component; 0 for a mask in one piece.
 
     Args:
         counts: COCO's compressed run lengths of N masks.
@@ -50,7 +50,7 @@ def shares_outside_largest(counts: Sequence[str], size_hw: Ints) -> Floats:
 
 
 def cut_by_column(counts: Sequence[str], size_hw: Ints) -> ColumnRuns:
-    """The pixels of masks as strips, in order."""
+    """Return the pixels of masks as strips, in order."""
     height = size_hw[:, 0]
     runs, mask = run_lengths_of(counts)
     first = np.searchsorted(mask, np.arange(len(counts)))
@@ -76,7 +76,7 @@ def cut_by_column(counts: Sequence[str], size_hw: Ints) -> ColumnRuns:
 
 
 def touching(segments: ColumnRuns, size_hw: Ints) -> tuple[Ints, Ints]:
-    """Pairs of strips in neighbouring columns of one mask that touch."""
+    """Return the pairs of strips in neighbouring columns of one mask that touch."""
     lanes = np.cumsum(size_hw[:, 1] + 1) - (size_hw[:, 1] + 1)  # with an empty one between masks
     stride = int(size_hw[:, 0].max()) + 2
     lane = (lanes[segments.mask] + segments.column) * stride
@@ -88,7 +88,7 @@ def touching(segments: ColumnRuns, size_hw: Ints) -> tuple[Ints, Ints]:
 
 
 def component_labels(n: int, a: Ints, b: Ints) -> Ints:
-    """(n,) for each of n things the least of those that it is connected with, by pairs (a, b)."""
+    """Return (n,) labels of connected components: for each of n things the least that pairs (a, b) connect it with."""
     part = np.arange(n)
     while (apart := part[a] != part[b]).any():
         a, b = a[apart], b[apart]

@@ -30,7 +30,7 @@ GOLDEN_ANGLE_DEG = 180 * (3 - math.sqrt(5))
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnInstance:
-    """What is drawn of an instance; an empty label draws none."""
+    """An instance as it is drawn; an empty label draws none."""
 
     mask: Rle
     label: str
@@ -46,7 +46,7 @@ class Outline:
 
 
 def color_of(category_index: int) -> Rgb:
-    """The colour of the n-th category, seen on light and on dark; those near in number are far in hue.
+    """Return the colour of the n-th category, seen on light and on dark; those near in number are far in hue.
 
     Hues a golden angle apart at one lightness of OKLCH (Ottosson 2020, bottosson.github.io/posts/oklab).
     """
@@ -64,7 +64,7 @@ def color_of(category_index: int) -> Rgb:
 
 
 def draw(rgb_u8: Pixels, instances: Sequence[DrawnInstance], *, max_side_px: int | None = None) -> Pixels:
-    """The picture (h, w, 3) with its instances, as (h', w', 3): shrunk until its longer side is at most `max_side_px`.
+    """Return the picture (h, w, 3) with its instances, (h', w', 3), shrunk until no side is over `max_side_px`.
 
     One of a longer side below SMALLEST_SIDE_PX is enlarged to that, or to `max_side_px` where it is less. Smaller masks
     lie on larger ones. Labels claim their places in the order given; one that finds none free is left out, since a heap
@@ -91,7 +91,7 @@ def draw(rgb_u8: Pixels, instances: Sequence[DrawnInstance], *, max_side_px: int
 
 
 def _resized(rgb_u8: Pixels, scale: float) -> Pixels:
-    """A copy, its sides times `scale`."""
+    """Return a copy, its sides times `scale`."""
     height, width = rgb_u8.shape[:2]
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
     if size_wh == (width, height):
@@ -101,14 +101,14 @@ def _resized(rgb_u8: Pixels, scale: float) -> Pixels:
 
 
 def _outline(mask: Rle, canvas_wh: tuple[int, int]) -> Outline | None:
-    """None of an empty mask."""
+    """Return the contours of a mask on the canvas, or None for an empty mask."""
     (left, top), pixels = decode_crop(mask)
     if not pixels.size:
         return None
     scale_xy = np.array(canvas_wh) / mask.size_hw[::-1]
-    found, _ = cv2.findContours(pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     centre_xy = np.array((left, top)) + 0.5
-    drawn_xy = [(points + centre_xy) * scale_xy - 0.5 for points in found]
+    drawn_xy = [(points + centre_xy) * scale_xy - 0.5 for points in contours]
     right_bottom = np.array((left + pixels.shape[1], top + pixels.shape[0]))
     x0, y0 = np.floor((left, top) * scale_xy).astype(int).tolist()
     x1, y1 = np.minimum(np.ceil(right_bottom * scale_xy), canvas_wh).astype(int).tolist()
@@ -128,14 +128,14 @@ def _fill(canvas: Pixels, outline: Outline, color_rgb: Rgb) -> None:
 
 
 def _stroke(canvas: Pixels, outline: Outline, color_rgb: Rgb, line_px: int) -> None:
-    """A line in the colour between darker edges, which show it on a ground of that very colour."""
+    """Draw a line in the colour between darker edges, which show it on a ground of that very colour."""
     dark = tuple(round(0.35 * channel) for channel in color_rgb)
     for color, thickness_px in ((dark, line_px + 1), (color_rgb, line_px)):
         cv2.polylines(canvas, outline.contours, True, color, thickness_px, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _with_labels(canvas: Pixels, labels: Sequence[tuple[Box, str, Rgb]]) -> Pixels:
-    """A chip for each label above its box, or below, or inside: where it covers no other."""
+    """Draw a chip for each label above its box, or below, or inside: where it covers no other."""
     image = Image.fromarray(canvas)
     pen = ImageDraw.Draw(image)
     font_px = min(max(12, round(max(canvas.shape) / 64)), 40)
@@ -143,8 +143,8 @@ def _with_labels(canvas: Pixels, labels: Sequence[tuple[Box, str, Rgb]]) -> Pixe
     placed: list[Box] = []
     for box_xyxy, label, color_rgb in labels:
         size_wh = round(pen.textlength(label, font=font)) + 2 * pad_px, font_px + 2 * pad_px
-        places = (_moved_inside(corner, size_wh, image.size) for corner in _corners(box_xyxy, size_wh))
-        chip = next((place for place in places if not any(_overlap(place, other) for other in placed)), None)
+        boxes = (_moved_inside(corner, size_wh, image.size) for corner in _corners(box_xyxy, size_wh))
+        chip = next((box for box in boxes if not any(_overlap(box, other) for other in placed)), None)
         if chip is None:
             continue
         placed.append(chip)
@@ -154,13 +154,13 @@ def _with_labels(canvas: Pixels, labels: Sequence[tuple[Box, str, Rgb]]) -> Pixe
 
 
 def _corners(box_xyxy: Box, size_wh: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Where the left upper corner of a chip may be: above the box, below it, inside."""
+    """Return where the left upper corner of a chip may be: above the box, below it, inside."""
     x0, y0, _, y1 = box_xyxy
     return (x0, y0 - size_wh[1] - 2), (x0, y1 + 2), (x0, y0), (x0, y1 - size_wh[1])
 
 
 def _moved_inside(corner: tuple[int, int], size_wh: tuple[int, int], canvas_wh: tuple[int, int]) -> Box:
-    x, y = (max(0, min(at, whole - part)) for at, part, whole in zip(corner, size_wh, canvas_wh, strict=True))
+    x, y = (max(0, min(at, side - part)) for at, part, side in zip(corner, size_wh, canvas_wh, strict=True))
     return x, y, x + size_wh[0], y + size_wh[1]
 
 
@@ -174,12 +174,12 @@ def _area(box_xyxy: Box) -> int:
 
 
 def _srgb(linear: float) -> int:
-    """IEC 61966-2-1, cut off where a screen has no such colour."""
+    """Return a linear channel as sRGB (IEC 61966-2-1), cut off where a screen has no such colour."""
     level = 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
     return round(255 * min(max(level, 0.0), 1.0))
 
 
 @cache
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    """The one that matplotlib ships: Greek, Cyrillic and much else, which OpenCV and Pillow cannot write."""
+    """Return the font that matplotlib ships: Greek, Cyrillic and much else, which OpenCV and Pillow cannot write."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size_px)

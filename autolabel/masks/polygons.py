@@ -17,7 +17,7 @@ QUARTER_PX = 0.25
 
 @dataclass(kw_only=True)
 class Fit:
-    """How well polygons fit the masks they stand for."""
+    """The agreement of polygons with the masks they stand for."""
 
     n: int = 0
     sum_iou: float = 0.0
@@ -37,31 +37,36 @@ class Fit:
 
 
 def outlines(rle: Rle) -> list[Points]:
-    """The outline of each part of a mask, its holes filled; at least 3 points each.
+    """Return one closed line for each component of a mask, at least 3 points each; its holes are joined to it.
 
-    They run a quarter of a pixel inside the mask's edge, so that a reader who takes the pixels whose centres are
-    inside, as pycocotools does, gets the mask back.
+    A hole is reached by a cut, a line that is drawn there and back, which encloses nothing: filling by the even-odd
+    rule, as pycocotools and OpenCV do, gives the mask with its holes. The lines run a quarter of a pixel inside the
+    mask's edge, so that a reader who takes the pixels with their centres inside, as pycocotools does, gets it back.
     """
     (left, top), pixels = decode_crop(rle)
     if not pixels.size:
         return []
     doubled = np.repeat(np.repeat(pixels.view(np.uint8), 2, axis=0), 2, axis=1)
-    found, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    fewer = (cv2.approxPolyDP(contour, 2 * QUARTER_PX, closed=True) for contour in found)
-    return [contour[:, 0] / 2 + (left + QUARTER_PX, top + QUARTER_PX) for contour in fewer]
+    contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    fewer = [cv2.approxPolyDP(contour, 2 * QUARTER_PX, closed=True)[:, 0].astype(np.int64) for contour in contours]
+    parents = hierarchy[0, :, 3]  # of a hole, the component that it is in; -1 of a component
+    lines = {component: fewer[component] for component in np.flatnonzero(parents < 0)}
+    for hole in np.flatnonzero(parents >= 0):
+        lines[parents[hole]] = _joined(lines[parents[hole]], fewer[hole])
+    return [line / 2 + (left + QUARTER_PX, top + QUARTER_PX) for line in lines.values()]
 
 
 def ring(rle: Rle) -> Pixels:
-    """One closed line along the mask's border pixels, around all its parts and holes.
+    """Return one closed line along the mask's border pixels, around all its components and holes.
 
     Parts and holes are joined by lines that are drawn there and back, so that filling by the even-odd rule and drawing
     the line itself, as cv2.fillPoly does, gives the mask and the pixels of those joints. At least 3 points.
     """
     corner, pixels = decode_crop(rle)
-    found, _ = cv2.findContours(pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    first, *others = [contour[:, 0].astype(np.int64) + np.array(corner) for contour in found]
+    contours, _ = cv2.findContours(pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    first, *further = [contour[:, 0].astype(np.int64) + np.array(corner) for contour in contours]
     joined: Pixels = first
-    for contour in others:
+    for contour in further:
         joined = _joined(joined, contour)
     for _ in range(3 - len(joined)):
         joined = np.concatenate([joined, joined[-1:]])
@@ -69,7 +74,7 @@ def ring(rle: Rle) -> Pixels:
 
 
 def _joined(line: Pixels, contour: Pixels) -> Pixels:
-    """A closed line with a detour to a contour and around it, from where the two are close."""
+    """Return a closed line with a detour to a contour and around it, from where the two are close."""
     start = 0
     for _ in range(2):
         leave = int(_squared_px(line, contour[start]).argmin())
@@ -84,7 +89,7 @@ def _squared_px(points: Pixels, point: Pixels) -> Pixels:
 
 
 def filled_iou(rle: Rle, line: Pixels) -> float:
-    """IoU of a mask and what cv2.fillPoly fills of a line within the mask's box."""
+    """Return the IoU of a mask and what cv2.fillPoly fills of a line within the mask's box."""
     corner, pixels = decode_crop(rle)
     filled = np.zeros(pixels.shape, np.uint8)
     cv2.fillPoly(filled, [(line - corner).astype(np.int32)], 1)
@@ -93,5 +98,5 @@ def filled_iou(rle: Rle, line: Pixels) -> float:
 
 
 def flat(points: Sequence[Points]) -> list[list[float]]:
-    """As COCO writes polygons: x, y, x, y, ... of each."""
+    """Return polygons as COCO writes them: x, y, x, y, ... of each."""
     return [outline.reshape(-1).tolist() for outline in points]

@@ -26,19 +26,19 @@ class Rle:
     counts: str
 
     def to_coco(self) -> CocoRle:
-        """What pycocotools and COCO's JSON take."""
+        """Return what pycocotools and COCO's JSON take."""
         return {"size": list(self.size_hw), "counts": self.counts}
 
 
 def encode(mask: npt.NDArray[np.bool_]) -> Rle:
-    """The run lengths of a mask (h, w)."""
+    """Return the run lengths of a mask (h, w)."""
     height, width = mask.shape
     coded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     return Rle(size_hw=(height, width), counts=coded["counts"].decode("ascii"))
 
 
 def from_runs(runs: npt.NDArray[np.int64], size_hw: tuple[int, int]) -> Rle:
-    """A mask from its run lengths in column-major order, zeros first; they cover exactly this size."""
+    """Return a mask from its run lengths in column-major order, zeros first; they cover exactly this size."""
     height, width = size_hw
     if runs[-1] == 0:  # pycocotools writes no last run without length
         runs = runs[:-1]
@@ -47,7 +47,7 @@ def from_runs(runs: npt.NDArray[np.int64], size_hw: tuple[int, int]) -> Rle:
 
 
 def decode(rle: Rle) -> npt.NDArray[np.bool_]:
-    """The mask (h, w): a byte for each pixel, so look at the size first where counts are a stranger's.
+    """Return the mask (h, w), a byte for each pixel: look at the size first where counts are a stranger's.
 
     Raises:
         ValueError: the counts are damaged, or do not cover exactly this size.
@@ -59,7 +59,7 @@ def decode(rle: Rle) -> npt.NDArray[np.bool_]:
 
 
 def decode_crop(rle: Rle) -> tuple[tuple[int, int], npt.NDArray[np.bool_]]:
-    """The mask within its box: (left, top) and the pixels (h, w), none of them if it is empty.
+    """Return the mask within its box: (left, top) and the pixels (h, w), none of them if it is empty.
 
     In memory of the image's height times the box's width.
 
@@ -81,7 +81,7 @@ def decode_crop(rle: Rle) -> tuple[tuple[int, int], npt.NDArray[np.bool_]]:
 
 
 def run_lengths(rle: Rle) -> npt.NDArray[np.int64]:
-    """Lengths of the runs of zeros and ones in column-major order, by turns, zeros first.
+    """Return the lengths of the runs of zeros and ones in column-major order, by turns, zeros first.
 
     In memory of the size of the counts, whatever size of mask they claim.
 
@@ -96,18 +96,18 @@ def run_lengths(rle: Rle) -> npt.NDArray[np.int64]:
 
 
 def area(rle: Rle) -> int:
-    """Pixels of the mask."""
+    """Return the number of pixels of the mask."""
     return int(coco.area(rle.to_coco()))  # one at a time: pycocotools overflows on lists of 256 and more
 
 
 def bbox_xywh(rle: Rle) -> tuple[float, float, float, float]:
-    """The smallest box of whole pixels around the mask, as (left, top, width, height); zeros if it is empty."""
+    """Return the least box of whole pixels around the mask, as (left, top, width, height); zeros if it is empty."""
     left, top, width, height = coco.toBbox(rle.to_coco()).tolist()
     return left, top, width, height
 
 
 def pairwise_overlap(a: Sequence[Rle], b: Sequence[Rle], metric: str) -> npt.NDArray[np.float64]:
-    """Overlap (len(a), len(b)) of masks of one size, exact, and 0 where either mask is empty.
+    """Return the overlap (len(a), len(b)) of masks of one size, exact, and 0 where either mask is empty.
 
     "iou" is intersection over union, "ios" intersection over the smaller of the two areas.
 
@@ -124,17 +124,18 @@ def pairwise_overlap(a: Sequence[Rle], b: Sequence[Rle], metric: str) -> npt.NDA
 
 
 def _coco_iou(a: Sequence[Rle], b: Sequence[Rle], *, over_first: bool) -> npt.NDArray[np.float64]:
-    """Intersection over union; or over the area of `a`, which is what COCO's crowd flag on `b` asks for."""
+    """Return intersection over union; or over the area of `a`, which is what COCO's crowd flag on `b` asks for."""
     flags = [int(over_first)] * len(b)
     overlap: npt.NDArray[np.float64] = coco.iou([rle.to_coco() for rle in a], [rle.to_coco() for rle in b], flags)
     return overlap
 
 
 def _numbers(counts: str) -> npt.NDArray[np.int64]:
-    """The numbers in COCO's string: groups of 5 bits, lowest first, of which each but a number's last carries bit 5.
+    """Return the numbers in COCO's string.
 
-    From the third on, a number is the difference to the one two before it. Not pycocotools' reader, because that one
-    trusts its input to the point of reading past its end.
+    They are groups of 5 bits, lowest first, of which each but a number's last carries bit 5. From the third on, a
+    number is the difference to the one two before it. Not pycocotools' reader, because that one trusts its input to the
+    point of reading past its end.
     """
     try:
         groups = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - ord("0")
@@ -149,8 +150,8 @@ def _numbers(counts: str) -> npt.NDArray[np.int64]:
     if n_groups.max() > 7:
         raise ValueError("counts hold a number of more than 32 bits")
     starts = ends - n_groups + 1
-    place = np.arange(len(groups)) - np.repeat(starts, n_groups)
-    numbers = np.add.reduceat((groups & 31) << 5 * place, starts)
+    digit = np.arange(len(groups)) - np.repeat(starts, n_groups)
+    numbers = np.add.reduceat((groups & 31) << 5 * digit, starts)
     numbers -= np.where(groups[ends] & 16, 1 << 5 * n_groups, 0)  # two's complement
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])

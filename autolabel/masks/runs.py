@@ -9,10 +9,10 @@ Ints = npt.NDArray[np.int64]
 
 
 def run_lengths_of(counts: Sequence[str]) -> tuple[Ints, Ints]:
-    """The run lengths of all masks, one after another, and whose each is; as `rle.run_lengths` of each."""
+    """Return the run lengths of all masks, one after another, and whose each is; as `rle.run_lengths` of each."""
     text = "".join(counts)
     groups = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - ord("0")
-    mask_ends = np.cumsum([len(one) for one in counts])
+    mask_ends = np.cumsum([len(of_mask) for of_mask in counts])
     ends = np.flatnonzero((groups & 32) == 0)
     if not text.isascii() or ((groups < 0) | (groups > 63)).any() or not np.isin(mask_ends - 1, ends).all():
         raise ValueError("counts hold other characters than pycocotools writes, or end within a number")
@@ -32,6 +32,6 @@ def run_lengths_of(counts: Sequence[str]) -> tuple[Ints, Ints]:
 
 
 def index_in_group(lengths: Ints) -> Ints:
-    """0, 1, 2, ... anew for each length."""
+    """Return 0, 1, 2, ... anew for each length."""
     n: Ints = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return n

@@ -46,7 +46,13 @@ def load_job_engine(job: LabelJob) -> Engine:
     Raises:
         DeviceUnusable, CheckpointError: see model.load_engine.
     """
-    return load_engine(job.model, n_gpus=job.n_gpus, memory_mb=job.batch.memory_mb, sha256=job.checkpoint_sha256)
+    return load_engine(
+        job.model,
+        n_gpus=job.n_gpus,
+        n_threads=job.sizes.decode_threads,
+        memory_mb=job.batch.memory_mb,
+        sha256=job.checkpoint_sha256,
+    )
 
 
 class Hidden:
@@ -164,7 +170,7 @@ def label_units(
     todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
     answers = todo.repartition(target_num_rows_per_block=1).map_batches(
         UnitActor,
-        fn_constructor_args=(Hidden(replace(job, n_gpus=pool.n_gpus), load), heartbeat),
+        fn_constructor_args=(Hidden(replace(job, n_gpus=pool.n_gpus, n_cpus=pool.n_cpus), load), heartbeat),
         batch_size=1,
         batch_format="pyarrow",
         **pool.options(),

@@ -1,7 +1,7 @@
 """The Ray that a job runs on, and how many labelling actors of what size it has room for."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from autolabel.errors import BadInput, JobFailed
 from autolabel.signals import keeping_sigterm
 
 UNITS_IN_HAND = 2  # of an actor: one in the model, one being fetched or written
+CPUS_PER_GPU = 16.0  # decode, at 12 megapixels an image, for what a GPU labels with one prompt: jobs/README.md
 
 log = logging.getLogger("autolabel")
 
@@ -83,8 +84,7 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> ActorPool:
                 "cluster: %d actors of %g CPUs leave none of the %g free that are up", cluster.min_actors, cpus, n_cpus
             )
     else:
-        largest = max(node.get("CPU", 0.0) for node in nodes)  # an actor lives on one node
-        cpus = max(0.0, min(1.0 if gpus else largest, (n_cpus - 1) / most))
+        cpus = max(0.0, min(cpus_of_an_actor(nodes, gpus), (n_cpus - 1) / most))
         cpus = cpus if cpus < 1 else float(int(cpus))
     fit = sum(n_actors_fitting(node, gpus=gpus, cpus=cpus, most=most) for node in nodes)
     if fit < cluster.min_actors:
@@ -97,6 +97,14 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> ActorPool:
         n_gpus=gpus,
         n_cpus=cpus,
     )
+
+
+def cpus_of_an_actor(nodes: Sequence[dict[str, float]], gpus: float) -> float:
+    """Return the CPUs that an actor can have on every node: beside a GPU its share of them, but no more than help."""
+    if not gpus:
+        return max(node.get("CPU", 0.0) for node in nodes)
+    shares = [node.get("CPU", 0.0) * gpus / node["GPU"] for node in nodes if node.get("GPU", 0.0) >= gpus]
+    return min([CPUS_PER_GPU, *shares]) if shares else 1.0  # where none is up yet, nothing is known of those to come
 
 
 def n_actors_fitting(node: dict[str, float], *, gpus: float, cpus: float, most: int) -> int:

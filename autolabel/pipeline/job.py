@@ -22,6 +22,7 @@ from autolabel.pipeline.cluster import ray_connection
 from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.progress import Progress
+from autolabel.pipeline.ray_log import without_harmless_lines
 from autolabel.pipeline.request import (
     check_weights,
     check_within_reach,
@@ -115,7 +116,7 @@ def label_missing(
         progress = Progress(n_images=sealed.n_images, n_done_before=sum(map(sealed.n_images_of, done)))
         last_words = ""
         while todo:
-            with ray_connection(cluster):
+            with without_harmless_lines(), ray_connection(cluster):
                 reported, last_words = run_pipeline(job, sorted(todo), held, cluster, load, progress)
             there = done_units(output, job.output_uri)  # what is done is told by files, not by reports
             left = {unit for unit in todo if unit not in there or (unit in again and unit not in reported)}

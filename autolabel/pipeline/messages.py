@@ -7,6 +7,7 @@ from autolabel.config import BatchConfig, LabelConfig, ModelConfig
 from autolabel.errors import RejectCode
 from autolabel.labels.summary import Summary
 from autolabel.output.run_record import RunRecord
+from autolabel.pipeline.sizes import Sizes, sizes_of
 from autolabel.pipeline.timing import StageSeconds
 
 
@@ -24,6 +25,12 @@ class LabelJob:
     max_rejected_share: float
     retry: frozenset[RejectCode]  # images that were rejected for one of these are labelled again
     n_gpus: float = 0.0  # of each actor
+    n_cpus: float | None = None  # the same; None: nobody has counted, as outside of Ray
+
+    @property
+    def sizes(self) -> Sizes:
+        """Return what an actor takes on at a time."""
+        return sizes_of(self.batch, n_cpus=self.n_cpus, n_gpus=self.n_gpus)
 
     @staticmethod
     def of(config: LabelConfig, *, output_uri: str, record: RunRecord, checkpoint_sha256: str | None) -> "LabelJob":

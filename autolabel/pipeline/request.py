@@ -19,7 +19,7 @@ from autolabel.prompts import exemplars
 from autolabel.prompts.categories import named_in, prompt_entries, read_categories
 from autolabel.prompts.concepts import ImageExemplars
 from autolabel.prompts.ontology import Ontology
-from autolabel.sam3 import checkpoint
+from autolabel.sam3 import checkpoint, download
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
 from autolabel.storage import open_storage
@@ -144,7 +144,7 @@ def check_weights(config: LabelConfig) -> str | None:
     if config.model.checkpoint is None:
         return None
     options, sha256 = config.model.storage_options, config.model.sha256
-    found = checkpoint.fetch(config.model.checkpoint, storage_options=options, sha256=sha256)
+    found = download.fetch(config.model.checkpoint, storage_options=options, sha256=sha256)
     checkpoint.check(found.path, ARCHITECTURES[config.model.architecture])
     return found.sha256
 

@@ -11,8 +11,6 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-import torch
-
 from autolabel.errors import RejectCode
 from autolabel.inputs import fetch_image
 from autolabel.labels.types import ImageLabels
@@ -24,7 +22,8 @@ from autolabel.pipeline.timing import StageSeconds, timed
 from autolabel.plan import PlannedImage
 from autolabel.prompts.concepts import concepts
 from autolabel.sam3.architecture import ARCHITECTURES
-from autolabel.sam3.engine import Engine, PairResult
+from autolabel.sam3.device import stacked
+from autolabel.sam3.engine import Engine
 from autolabel.segmentation.batch import NO_ROOM, pair, segment_batch
 
 BACKLOG_BYTES = 512_000_000  # of mask logits behind the model, until they are RLE
@@ -69,10 +68,12 @@ class LabelStream:
         self._job, self._settings = job, job.record.settings
         self._architecture = ARCHITECTURES[job.model.architecture]
         self._engine = engine
-        self._loading = ThreadPoolExecutor(job.batch.load_threads, thread_name_prefix="load")
+        sizes = job.sizes
+        self._batch_images = sizes.batch_images
+        self._loading = ThreadPoolExecutor(sizes.load_threads, thread_name_prefix="load")
         self._model = ThreadPoolExecutor(1, thread_name_prefix="model")  # one at a time, and always the same
-        self._finishing = ThreadPoolExecutor(2, thread_name_prefix="finish")
-        self._least_bytes = BACKLOG_BYTES // (BATCHES_BEHIND * job.batch.images)
+        self._finishing = ThreadPoolExecutor(sizes.finish_threads, thread_name_prefix="finish")
+        self._least_bytes = BACKLOG_BYTES // (BATCHES_BEHIND * sizes.batch_images)
         self._backlog = Backlog(BACKLOG_BYTES)
 
     def labels_of(
@@ -91,7 +92,7 @@ class LabelStream:
                 on_finished(InHand(n_images=1, n_rejected=1))
                 continue
             batch.append((image, loaded))
-            if len(batch) == self._job.batch.images:
+            if len(batch) == self._batch_images:
                 rows.update(self._segment(batch, watch, on_finished))
                 batch = []
         if batch:
@@ -146,7 +147,7 @@ class LabelStream:
             [pair(index, concept, settings.keep_threshold_of[concept.category_id]) for concept in of_image]
             for index, of_image in enumerate(asked)
         ]
-        pixels = torch.stack([loaded.pixels for _, loaded in batch])
+        pixels = stacked([loaded.pixels for _, loaded in batch])
         results_of, segment_s = self._model.submit(timed, segment_batch, self._engine, pixels, pairs).result()
         watch.stages += StageSeconds(segment=segment_s)
         rows: dict[int, PendingLabels | ImageLabels] = {}
@@ -158,7 +159,7 @@ class LabelStream:
                 rows[image.image_id] = labels_of_rejected(image, no_room)
                 on_finished(InHand(n_images=1, n_rejected=1))
                 continue
-            n_bytes = max(self._least_bytes, sum(map(mask_bytes, results)))
+            n_bytes = max(self._least_bytes, sum(result.masks.nbytes for result in results))
             self._backlog.acquire(n_bytes)  # the model waits here when the threads behind it fall back
             answers = list(zip(of_image, results, strict=True))
             row = self._finishing.submit(timed, labels_from_results, image, loaded.info, answers, settings.rules)
@@ -171,8 +172,3 @@ class LabelStream:
         if row.exception() is None:
             labels, _ = row.result()
             on_finished(InHand(n_images=1, n_instances=len(labels.instances)))
-
-
-def mask_bytes(result: PairResult) -> int:
-    """Return what the mask logits of a result weigh."""
-    return result.mask_logits.numel() * result.mask_logits.element_size()

@@ -42,7 +42,7 @@ class UnitLabeler:
     def __init__(self, job: LabelJob, engine: Engine) -> None:
         self._job = job
         self._stream = LabelStream(job, engine)
-        self._decoding = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self._decoding = ThreadPoolExecutor(job.sizes.decode_threads, thread_name_prefix="decode")
         self._output = open_storage(job.output_uri, job.output_options)
         self._plan = Plan(self._output, job.output_uri)
         self._metadata = file_metadata(job.record.fingerprint, job.record.settings.ontology)

@@ -1,1 +1,1 @@
-"""What to look for: categories with their phrases, and exemplar boxes; read, checked, and told by image."""
+"""Prompts: categories with their phrases, and exemplar boxes; read, checked, and given to the images they are for."""

@@ -19,7 +19,7 @@ BOX_FORMATS: dict[str, Callable[[float, float, float, float], tuple[float, float
 def box_cxcywh(
     bbox: Any, *, box_format: str, normalized: bool, size_hw: tuple[int, int] | None
 ) -> tuple[float, float, float, float]:
-    """A box as written -> centre and size in fractions; raises ValueError that says what is wrong with it.
+    """Return a box as written as centre and size in fractions; raise ValueError that says what is wrong with it.
 
     `size_hw` may be None for normalized boxes alone.
     """
@@ -31,8 +31,8 @@ def box_cxcywh(
         raise ValueError(f"box {quoted_value(bbox)} is not of 4 finite numbers")
     fault = _fault(bbox, box_format, normalized, size_hw)
     if fault:
-        others = [name for name in BOX_FORMATS if name != box_format and not _fault(bbox, name, normalized, size_hw)]
-        hint = f"; box_format: {' or '.join(others)}?" if others else ""
+        fitting = [name for name in BOX_FORMATS if name != box_format and not _fault(bbox, name, normalized, size_hw)]
+        hint = f"; box_format: {' or '.join(fitting)}?" if fitting else ""
         if normalized != (max(bbox) <= 1) and not _fault(bbox, box_format, not normalized, size_hw or (2**31, 2**31)):
             hint = f"; normalized: {str(not normalized).lower()}?"
         raise ValueError(f"box {quoted_value(list(bbox))} as {box_format} {fault}{hint}")

@@ -21,7 +21,7 @@ MAX_DEPTH = 100  # of lists and mappings in a prompt file, which needs 4
 
 
 def parse_prompt_file(text: str, place: str) -> list[Any]:
-    """The entries of a YAML file, which is a list or has one under `categories:`; raises BadInput.
+    """Return the entries of a YAML file, which is a list or has one under `categories:`; raise BadInput.
 
     `place` is how problems name the file. The entries themselves are checked by `read_categories`.
     """
@@ -43,7 +43,7 @@ def parse_prompt_file(text: str, place: str) -> list[Any]:
 def read_categories(
     entries: Sequence[Any], *, place: str, count_tokens: Callable[[Sequence[str]], list[int]], max_tokens: int
 ) -> Ontology:
-    """Checked categories of a list of phrases and mappings; raises BadInput with every problem, each with its index.
+    """Return categories of a list of phrases and mappings; raise BadInput with every problem, each with its index.
 
     A string is a category of that name and phrase. A mapping has `name` and may have `id`, `supercategory`, `phrases`
     (a string or a list; by default the name), `threshold` and `max_instances`. Ids not given are 1, 2, 3... in order,
@@ -175,8 +175,9 @@ def _kind(value: Any) -> str:
 
 
 def _refuse_traps(text: str) -> None:
-    """Raises YAMLError for what no list of categories needs and a few lines of which exhaust a process: depth, by the
-    stack of the C parser, and merge keys of aliases, by the memory for what they stand for.
+    """Raise YAMLError for what no list of categories needs and a few lines of which exhaust a process.
+
+    That is depth, by the stack of the C parser, and merge keys of aliases, by the memory for what they stand for.
     """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
@@ -201,14 +202,14 @@ class _UniqueKeys(yaml.CSafeLoader):  # type: ignore[misc]  # untyped, as above
 
 
 def named_in(entries: Sequence[Any]) -> Ontology:
-    """Every name that entries give, whatever else is wrong with them: to check exemplars beside faulty prompts."""
+    """Return every name in entries, whatever else is wrong with them: to check exemplars beside faulty prompts."""
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
     distinct = dict.fromkeys(normalized(name) for name in names if isinstance(name, str))
     return Ontology(categories=tuple(Category(id=n, name=name, phrases=()) for n, name in enumerate(distinct, start=1)))
 
 
 def prompt_entries(prompts: PromptsConfig, storage_options: Mapping[str, Any]) -> tuple[list[Any], str]:
-    """The entries as they are written, and where; `ontology.read_categories` checks them.
+    """Return the entries as they are written, and where; `read_categories` checks them.
 
     Raises:
         BadInput: the file is not there, or holds no list.
@@ -218,6 +219,8 @@ def prompt_entries(prompts: PromptsConfig, storage_options: Mapping[str, Any]) -
         return prompts.categories, "prompts"
     try:
         text = open_storage(place, dict(storage_options)).read(absolute_uri(place)).decode()
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+    except FileNotFoundError as error:
+        raise BadInput(f"prompts.uri: {place} does not exist") from error
+    except UnicodeDecodeError as error:
         raise BadInput(f"prompts.uri: {place}: {error}") from error
     return parse_prompt_file(text, place), place

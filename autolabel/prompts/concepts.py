@@ -1,4 +1,4 @@
-"""What to look for in one image: phrases, exemplar boxes, or both together.
+"""Concepts, what to look for in one image: phrases, exemplar boxes, or both together.
 
 For one image and one category, each phrase makes one prompt with all exemplars that the category has on that image.
 Without text (`use_text` false) a category that has exemplars on the image is prompted by them alone, and one that has

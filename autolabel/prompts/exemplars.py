@@ -26,7 +26,7 @@ def read_coco(
     find_image: Callable[[str], str | None],
     probe: Callable[[str], tuple[int, int]],
 ) -> dict[str, ImageExemplars]:
-    """The exemplars of a COCO file by image URI; only images that have some.
+    """Return the exemplars of a COCO file by image URI; only images that have some.
 
     Categories are matched to the ontology by name, images by `file_name`; those that no annotation uses may be unknown.
 
@@ -40,7 +40,7 @@ def read_coco(
         BadInput: every problem found.
     """
     coco = _CocoFile(document, place, ontology, config, find_image, probe)
-    found: dict[str, list[Exemplar]] = {}
+    exemplars_of: dict[str, list[Exemplar]] = {}
     for index, annotation in enumerate(coco.annotations):
         where = f"{place} annotations[{index}]"
         if not isinstance(annotation, Mapping):
@@ -51,14 +51,14 @@ def read_coco(
         if frame and category:
             where += f" (image {frame.file_name!r}, category {category.name!r})"
             exemplar = _read_exemplar(annotation, category, frame.size_hw, config, where, coco.problems)
-            found.setdefault(frame.uri, []).extend(exemplar)
+            exemplars_of.setdefault(frame.uri, []).extend(exemplar)
     frames = {frame.uri: frame for frame in coco.frames.values() if frame}
-    for uri, exemplars in found.items():
+    for uri, exemplars in exemplars_of.items():
         where = f"{place} (image {frames[uri].file_name!r})"
         coco.problems += _nothing_to_look_for(exemplars, ontology, config, where)
     if coco.problems:
         raise BadInput(coco.problems)
-    return {uri: ImageExemplars(size_hw=frames[uri].size_hw, exemplars=tuple(own)) for uri, own in found.items()}
+    return {uri: ImageExemplars(size_hw=frames[uri].size_hw, exemplars=tuple(own)) for uri, own in exemplars_of.items()}
 
 
 def read_cell(
@@ -70,7 +70,7 @@ def read_cell(
     size_hw: tuple[int, int] | None,
     probe: Callable[[], tuple[int, int]],
 ) -> ImageExemplars:
-    """The exemplars of one image from its cell of a manifest.
+    """Return the exemplars of one image from its cell of a manifest.
 
     The cell is a list of {category, bbox, negative}, that list as JSON, or null or blank for none. `size_hw` is what
     the manifest states; without it `probe` is asked, where boxes are in pixels. BadInput names every problem found.
@@ -115,7 +115,7 @@ def _read_exemplar(
     where: str,
     problems: list[str],
 ) -> list[Exemplar]:
-    """The entry's exemplar, or none and its problems."""
+    """Return the entry's exemplar, or none and its problems."""
     negative = entry.get("negative")
     if negative is not None and not isinstance(negative, bool):
         problems.append(f"{where}: negative is {quoted_value(negative)}, not true or false")
@@ -261,5 +261,5 @@ _Key = int | str | None
 
 
 def _key(value: Any) -> _Key:
-    """An id of the file as a dictionary key; None for what can be none."""
+    """Return an id of the file as a dictionary key; None for what can be none."""
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None

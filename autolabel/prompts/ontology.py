@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """What instances are called, and what to look for; None leaves a limit to the job's own."""
+    """A name for instances, and the phrases to look for; None leaves a limit to the job's own."""
 
     id: int  # 1 or more
     name: str
@@ -51,28 +51,28 @@ class Ontology:
 
     def prompts(self, *, exemplars_alone: bool) -> tuple[Prompt, ...]:
         """Return a job's prompts, numbered from 0: each category's phrases, then its exemplars where they ask alone."""
-        asked = [
+        phrases = [
             (category.id, phrase)
             for category in self.categories
             for phrase in (*category.phrases, *((None,) if exemplars_alone else ()))
         ]
-        return tuple(Prompt(id=id, category_id=owner, phrase=phrase) for id, (owner, phrase) in enumerate(asked))
+        return tuple(Prompt(id=id, category_id=owner, phrase=phrase) for id, (owner, phrase) in enumerate(phrases))
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Plain values for JSON: every field of every category, always in the same order."""
+        """Return plain values for JSON: every field of every category, always in the same order."""
         return [{**asdict(category), "phrases": list(category.phrases)} for category in self.categories]
 
     @staticmethod
     def from_list(items: Sequence[Mapping[str, Any]]) -> "Ontology":
-        """The reverse of `to_list`, for what this module wrote: nothing is checked again."""
+        """Return the ontology that `to_list` wrote: nothing is checked again."""
         return Ontology(categories=tuple(Category(**{**item, "phrases": tuple(item["phrases"])}) for item in items))
 
 
 def normalized(text: str) -> str:
-    """Without whitespace at the ends, and with single spaces inside."""
+    """Return text without whitespace at the ends, and with single spaces inside."""
     return " ".join(text.split())
 
 
 def sameness(phrase: str) -> str:
-    """What two phrases have in common that the text encoder cannot tell apart."""
+    """Return what two phrases have in common that the text encoder cannot tell apart."""
     return unicodedata.normalize("NFC", phrase.lower())

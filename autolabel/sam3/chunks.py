@@ -10,36 +10,42 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 GROW_AFTER = 50  # pieces that fitted
+SIZES = (1, 4, 16, 64)  # of pieces where each new one costs a lot
 
 log = logging.getLogger("autolabel")
+
+
+def padded(n_items: int) -> int:
+    """Return to which of SIZES a piece of so many items is filled up."""
+    return next(size for size in SIZES if size >= n_items)
 
 
 class Chunks:
     """Remembers from call to call what fitted. Not thread-safe."""
 
-    def __init__(self, largest: int, of: str, *, powers_of_two: bool = False) -> None:
+    def __init__(self, largest: int, of: str, *, few_sizes: bool = False, try_smaller: bool = True) -> None:
         """Take at most `largest` at a time; `of` is what they are called in the log.
 
-        `powers_of_two`: so many at a time and no others, for work that costs a lot at each new size.
+        Args:
+            few_sizes: pieces of one of SIZES, or filled up to one by less than half.
+            try_smaller: go on with smaller pieces after running out of memory.
         """
-        self._largest = self._size = max(1, largest)
+        self._few_sizes = few_sizes
+        self._try_smaller = try_smaller
+        self._largest = self._size = max(1, min(largest, SIZES[-1]) if few_sizes else largest)
         self._of = of
-        self._powers_of_two = powers_of_two
         self._fitted = 0
 
     def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Iterable[Result]]) -> list[Result]:
-        """What `work` gives for all items, in order, a piece at a time. It is done again for a piece that did not fit.
+        """Return what `work` gives for all items in order, a piece at a time; again for a piece that did not fit.
 
         Raises:
-            torch.OutOfMemoryError: a single item does not fit.
+            torch.OutOfMemoryError: a single item does not fit, or a piece where no smaller one is to be tried.
         """
         results: list[Result] = []
         start = 0
         while start < len(items):
-            n_items = min(self._size, len(items) - start)
-            if self._powers_of_two:
-                n_items = 1 << (n_items.bit_length() - 1)
-            piece = items[start : start + n_items]
+            piece = items[start : start + self._length(len(items) - start)]
             if not self._fits(piece, work, results):
                 continue
             start += len(piece)
@@ -48,13 +54,20 @@ class Chunks:
                 self._size, self._fitted = min(self._largest, 2 * self._size), 0
         return results
 
+    def _length(self, n_left: int) -> int:
+        """Return the length of the next piece."""
+        if not self._few_sizes:
+            return min(self._size, n_left)
+        sizes = [size for size in SIZES if size <= self._size]
+        return max(min(size, n_left) for size in sizes if n_left >= size or 2 * n_left > size)
+
     def _fits(
         self, piece: Sequence[Item], work: Callable[[Sequence[Item]], Iterable[Result]], results: list[Result]
     ) -> bool:
         try:
             results += list(work(piece))
         except torch.OutOfMemoryError:
-            if len(piece) == 1:
+            if len(piece) == 1 or not self._try_smaller:
                 raise
             self._size, self._fitted = len(piece) // 2, 0
         else:

@@ -9,7 +9,7 @@ nobody reads, are left out. The results differ from the reference by the order o
 The results of a stage are float32, whatever parts of the model are narrower (see `precision`). No stage waits for the
 device or reads a value from it, so the host is always ahead; what tensors alone decide can be compiled (see `device`).
 
-Shapes: B images, P pairs, Q queries, T tokens, C channels, s x s image features; sequences are batch first here.
+Shapes: B images, P pairs, Q queries, T tokens, C channels, s x s image features; sequences are batch first.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch.nn.functional import conv_transpose2d, interpolate, pad, relu
 
+from autolabel.sam3.attention import attend
 from autolabel.sam3.device import Stage, Tensors, on_device, stage
-from autolabel.sam3.rotary import rotate_in_real_numbers
 from autolabel.sam3.upstream import (
     Prompt,
     Sam3Image,
@@ -28,6 +28,7 @@ from autolabel.sam3.upstream import (
     gen_sineembed_for_position,
     inverse_sigmoid,
 )
+from autolabel.sam3.vit_attention import rotate_in_real_numbers
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,44 +66,50 @@ class Forward:
 
     @torch.no_grad()
     def __init__(self, model: Sam3Image, *, compiled: bool = False) -> None:
-        """`model` is on its device already. Compiled stages take a while at their first shapes: keep shapes few."""
+        """Take a model that is on its device. Compiled stages take a while at their first shapes: keep shapes few."""
         self._model = model
-        self._compiled = compiled
         self._device = model.transformer.decoder.query_embed.weight.device
         self._enlarging = [_enlarging(conv.weight) for conv in model.segmentation_head.pixel_decoder.conv_layers[:2]]
         side = model.transformer.decoder.compilable_stored_size[0]
         neck = model.backbone.vision_backbone
         self._positions = _sequence(neck.position_encoding(torch.empty(1, 1, side, side, device=self._device)))
-        if compiled:
+        narrow = neck.trunk.blocks[0].attn.qkv.weight.dtype != torch.float32
+        if compiled or (narrow and self._device.type != "cpu"):
             rotate_in_real_numbers(neck.trunk)
-        steps = (self._encoded, self._searched, self._finer, self._decoded)
-        stages: list[Stage] = [stage(step, self._device) for step in steps] if compiled else list(steps)
-        self._encode, self._search, self._enlarge, self._decode = stages
+        steps: list[tuple[Stage, bool]] = [
+            (self._encoded, True),
+            (self._searched, True),
+            (self._finer, False),  # few kernels, for any number of images and pairs
+            (self._decoded, False),
+        ]
+        self._encode, self._search, self._enlarge, self._decode = (
+            stage(step, self._device, recorded=recorded) if compiled else step for step, recorded in steps
+        )
 
     def images(self, pixels: torch.Tensor) -> ImageFeatures:
-        """Normalised pixels (B, 3, R, R)."""
+        """Encode normalised pixels (B, 3, R, R)."""
         return ImageFeatures(**self._encode(pixels))
 
     def boxes(self, features: ImageFeatures, image: torch.Tensor, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
-        """Geometry tokens (P, N + 1, C) of prompts of up to N boxes, and their padding (P, N + 1)."""
+        """Encode prompts of up to N boxes: geometry tokens (P, N + 1, C), and their padding (P, N + 1)."""
         return self._geometry(prompt, features.coarse[image])
 
-    def find(self, features: ImageFeatures, asked: EncodedPrompts) -> DecoderOutput:
-        """Every query of every pair."""
-        memory = features.attended[on_device(asked.images, self._device)]
-        return DecoderOutput(**self._search(memory, asked.tokens, asked.padding))
+    def find(self, features: ImageFeatures, prompts: EncodedPrompts) -> DecoderOutput:
+        """Decode every query of every pair."""
+        images = on_device(prompts.images, self._device)
+        return DecoderOutput(**self._search(features.attended, images, prompts.tokens, prompts.padding))
 
     def masks(
         self,
         features: ImageFeatures,
-        asked: EncodedPrompts,
-        found: DecoderOutput,
+        prompts: EncodedPrompts,
+        decoded: DecoderOutput,
         *,
         pairs: Sequence[int],
         queries: tuple[torch.Tensor, torch.Tensor],
         n_kept: Sequence[int],
     ) -> torch.Tensor:
-        """Mask logits (K, 4s, 4s) of K queries.
+        """Make mask logits (K, 4s, 4s) of K queries.
 
         The pixel decoder convolves the sum of a finer map and of its own coarser result, enlarged. Convolution is
         linear, so where images have several pairs that of the finer map is done once per image, and enlarging and
@@ -113,26 +120,24 @@ class Forward:
             queries: pair and query of each (K,), in the order of `pairs`.
             n_kept: how many queries each of `pairs` keeps, K in all; known to the host, so that nothing waits.
         """
-        image_of = [asked.images[pair] for pair in pairs]
+        image_of = [prompts.images[pair] for pair in pairs]
         images = sorted(set(image_of))
         shared = len(pairs) >= 2 * len(images)
-        seen = features.trunk[on_device(images, self._device)]
-        # Compiled, one by one: there is one shape, and an image is work enough.
-        finer = [self._enlarge(some, shared=shared) for some in torch.split(seen, 1 if self._compiled else len(seen))]
-        image = on_device([images.index(one) for one in image_of], self._device)
-        hits = on_device(pairs, self._device)
+        finer = self._enlarge(on_device(images, self._device), features.trunk, shared=shared)
         pixels = self._decode(
-            found.memory[hits],
-            asked.tokens[hits],
-            asked.padding[hits],
-            torch.cat([maps["doubled"] for maps in finer])[image],
-            torch.cat([maps["quadrupled"] for maps in finer])[image],
+            on_device(pairs, self._device),
+            on_device([images.index(image) for image in image_of], self._device),
+            decoded.memory,
+            prompts.tokens,
+            prompts.padding,
+            finer["doubled"],
+            finer["quadrupled"],
             shared=shared,
         )["pixels"]
         # The 1 x 1 convolution behind the pixel decoder is linear: it is applied to the few queries, not to all pixels.
         head = self._model.segmentation_head
         last = head.instance_seg_head
-        embedded = head.mask_predictor.mask_embed(found.queries[queries])
+        embedded = head.mask_predictor.mask_embed(decoded.queries[queries])
         weights, offsets = embedded @ last.weight[:, :, 0, 0], embedded @ last.bias
         logits = [
             weights_of_pair @ pixels_of_pair.flatten(1)
@@ -163,60 +168,60 @@ class Forward:
         )
         return tokens.transpose(0, 1), padding
 
-    def _searched(self, memory: torch.Tensor, tokens: torch.Tensor, padding: torch.Tensor) -> Tensors:
-        """The rest of the fusion encoder, then the decoder: its first query is the presence token, and it is sequence
-        first, as its layers are.
+    def _searched(
+        self, attended: torch.Tensor, images: torch.Tensor, tokens: torch.Tensor, padding: torch.Tensor
+    ) -> Tensors:
+        """Run the rest of the fusion encoder, then the decoder, whose first query is the presence token.
+
+        `attended` is of B images, `images` which of them each pair is of.
         """
-        memory = fused(self._model.transformer.encoder, memory, self._positions, tokens, padding)
+        memory = fused(self._model.transformer.encoder, attended[images], self._positions, tokens, padding)
         decoder, n_pairs = self._model.transformer.decoder, len(memory)
-        values, tokens = memory.transpose(0, 1), tokens.transpose(0, 1)
-        keys = values + self._positions.transpose(0, 1)
-        hidden = torch.cat([decoder.presence_token.weight, decoder.query_embed.weight])[:, None]
-        hidden = hidden.expand(-1, n_pairs, -1)
-        boxes = decoder.reference_points.weight.sigmoid()[:, None].expand(-1, n_pairs, -1)
+        keys, present = memory + self._positions, _may_look(padding)
+        hidden = torch.cat([decoder.presence_token.weight, decoder.query_embed.weight]).expand(n_pairs, -1, -1)
+        boxes = decoder.reference_points.weight.sigmoid().expand(n_pairs, -1, -1)
         for layer in decoder.layers:
-            place = decoder.ref_point_head(gen_sineembed_for_position(boxes, decoder.d_model))
-            place = torch.cat([torch.zeros_like(place[:1]), place])
+            place = pad(decoder.ref_point_head(gen_sineembed_for_position(boxes, decoder.d_model)), (0, 0, 1, 0))
             asking = hidden + place
-            attended, _ = layer.self_attn(asking, asking, hidden, need_weights=False)
-            hidden = layer.norm2(hidden + attended)
-            attended, _ = layer.ca_text(hidden + place, tokens, tokens, key_padding_mask=padding, need_weights=False)
-            hidden = layer.catext_norm(hidden + attended)
-            bias = self._position_bias(boxes).flatten(0, 1)
-            attended, _ = layer.cross_attn(query=hidden + place, key=keys, value=values, attn_mask=bias)
-            hidden = layer.norm1(hidden + attended)
+            hidden = layer.norm2(hidden + attend(layer.self_attn, asking, asking, hidden))
+            hidden = layer.catext_norm(hidden + attend(layer.ca_text, hidden + place, tokens, tokens, mask=present))
+            bias = self._position_bias(boxes)
+            hidden = layer.norm1(hidden + attend(layer.cross_attn, hidden + place, keys, memory, mask=bias))
             hidden = layer.norm3(hidden + layer.linear2(layer.activation(layer.linear1(hidden))))
-            queries = decoder.norm(hidden[1:])
+            queries = decoder.norm(hidden[:, 1:])
             boxes = (decoder.bbox_embed(queries) + inverse_sigmoid(boxes)).sigmoid()
-        presence = decoder.presence_token_head(decoder.presence_token_out_norm(hidden[0])).sigmoid()
-        queries = queries.transpose(0, 1)
-        logits = self._model.dot_prod_scoring(queries[None], tokens, padding)[0].squeeze(-1)
+        presence = decoder.presence_token_head(decoder.presence_token_out_norm(hidden[:, 0])).sigmoid()
+        logits = self._model.dot_prod_scoring(queries[None], tokens.transpose(0, 1), padding)[0].squeeze(-1)
         return {
             "presence": presence.squeeze(-1),
             "scores": logits.sigmoid() * presence,
-            "boxes_xyxy": box_cxcywh_to_xyxy(boxes.transpose(0, 1)),
+            "boxes_xyxy": box_cxcywh_to_xyxy(boxes),
             "queries": queries,
             "memory": memory,
         }
 
     def _position_bias(self, boxes: torch.Tensor) -> torch.Tensor:
-        """What the decoder adds to its attention: (P, heads, 1 + Q, s*s), of boxes (Q, P, 4) cxcywh.
+        """Return what the decoder adds to its attention: (P, heads, 1 + Q, s*s), of boxes (P, Q, 4) cxcywh.
 
-        As `TransformerDecoder._get_rpb_matrix`, with the presence token's row of zeros; written once, and without the
-        comparisons of sizes that wait for a GPU.
+        As `TransformerDecoder._get_rpb_matrix`, with the presence token's row of zeros. Its terms are contiguous, so
+        that the sum, by far the largest tensor here, is written once and in the order in which attention reads it.
         """
         decoder = self._model.transformer.decoder
-        corners = box_cxcywh_to_xyxy(boxes).transpose(0, 1)  # (P, Q, 4)
+        corners = box_cxcywh_to_xyxy(boxes)
         rows, columns = decoder.compilable_cord_cache
         along_y = decoder.boxRPB_embed_y(_log_distances(rows, corners[..., 1::2])).permute(0, 3, 1, 2)
         along_x = decoder.boxRPB_embed_x(_log_distances(columns, corners[..., 0::2])).permute(0, 3, 1, 2)
-        along_y, along_x = pad(along_y, (0, 0, 1, 0)), pad(along_x, (0, 0, 1, 0))  # (P, heads, 1 + Q, s)
+        along_y, along_x = (pad(along.contiguous(), (0, 0, 1, 0)) for along in (along_y, along_x))
         bias: torch.Tensor = along_y[..., :, None] + along_x[..., None, :]
         return bias.flatten(-2)
 
-    def _finer(self, trunk: torch.Tensor, *, shared: bool) -> Tensors:
-        """The neck's finer maps (B, C, 2s, 2s) and (B, C, 4s, 4s); `shared`: after the pixel decoder's convolutions."""
+    def _finer(self, images: torch.Tensor, trunk: torch.Tensor, *, shared: bool) -> Tensors:
+        """Compute the neck's finer maps of some images: (n, C, 2s, 2s) and (n, C, 4s, 4s).
+
+        `shared`: after the pixel decoder's convolutions.
+        """
         convs, decoder = self._model.backbone.vision_backbone.convs, self._model.segmentation_head.pixel_decoder
+        trunk = trunk[images]
         maps = {"doubled": convs[1](trunk), "quadrupled": convs[0](trunk)}
         if not shared:
             return maps
@@ -224,6 +229,8 @@ class Forward:
 
     def _decoded(
         self,
+        pairs: torch.Tensor,
+        image: torch.Tensor,
         memory: torch.Tensor,
         tokens: torch.Tensor,
         padding: torch.Tensor,
@@ -232,28 +239,30 @@ class Forward:
         *,
         shared: bool,
     ) -> Tensors:
-        """The pixel decoder: P pairs and the finer maps of each one's image, to pixels (P, C, 4s, 4s)."""
+        """Run the pixel decoder for H of the pairs, each with the finer maps of one of n images: (H, C, 4s, 4s).
+
+        What is chosen of the maps is chosen here, so that a compiler reads it where it is used.
+        """
         head = self._model.segmentation_head
-        memory, tokens = memory.transpose(0, 1), tokens.transpose(0, 1)
-        attended, _ = head.cross_attend_prompt(
-            query=head.cross_attn_norm(memory), key=tokens, value=tokens, key_padding_mask=padding
-        )
+        memory, tokens, padding = memory[pairs], tokens[pairs], padding[pairs]
+        normed = head.cross_attn_norm(memory)
+        memory = memory + attend(head.cross_attend_prompt, normed, tokens, tokens, mask=_may_look(padding))
         side = doubled.shape[-1] // 2
-        pixels = (memory + attended).permute(1, 2, 0).unflatten(-1, (side, side))
+        pixels = memory.transpose(1, 2).view(*memory.shape[::2], side, side)
         decoder = head.pixel_decoder
         for finer, conv, norm, enlarging in zip(
             (doubled, quadrupled), decoder.conv_layers, decoder.norms, self._enlarging, strict=False
         ):
             if shared:
-                convolved = finer + conv_transpose2d(pixels, enlarging, stride=2, padding=1)
+                convolved = finer[image] + conv_transpose2d(pixels, enlarging, stride=2, padding=1)
             else:
-                convolved = conv(finer + interpolate(pixels, scale_factor=2, mode="nearest"))
+                convolved = conv(finer[image] + interpolate(pixels, scale_factor=2, mode="nearest"))
             pixels = relu(norm(convolved))
         return {"pixels": pixels}
 
 
 def _enlarging(kernel: torch.Tensor) -> torch.Tensor:
-    """The transposed convolution (4 x 4, stride 2, padding 1) that is doubling by repetition, then this one (3 x 3).
+    """Return the transposed convolution (4 x 4, stride 2, padding 1) that is doubling, then this one (3 x 3).
 
     Cell i becomes cells 2i and 2i + 1, so it reaches cell o of the result by kernel[2i - o + 1] + kernel[2i - o + 2].
     """
@@ -262,33 +271,36 @@ def _enlarging(kernel: torch.Tensor) -> torch.Tensor:
 
 
 def _sequence(maps: torch.Tensor) -> torch.Tensor:
-    """(B, C, h, w) to (B, h*w, C)."""
+    """Turn (B, C, h, w) into (B, h*w, C)."""
     return maps.flatten(2).transpose(1, 2)
 
 
 def self_attended(layer: Any, memory: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """The first third of a fusion encoder layer."""
+    """Compute the first third of a fusion encoder layer."""
     normed = layer.norm1(memory)
     asking = normed + positions
-    attended: torch.Tensor = layer.self_attn(asking, asking, value=normed)[0]
-    return memory + attended
+    return memory + attend(layer.self_attn, asking, asking, normed)
 
 
 def fused(
     encoder: Any, memory: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor, padding: torch.Tensor
 ) -> torch.Tensor:
-    """The fusion encoder after its first self-attention: memory (P, s*s, C) that has read tokens (P, T, C)."""
+    """Run the fusion encoder from its first self-attention on: memory (P, s*s, C) reads tokens (P, T, C)."""
+    present = _may_look(padding)
     for index, layer in enumerate(encoder.layers):
         if index > 0:
             memory = self_attended(layer, memory, positions)
-        normed = layer.norm2(memory)
-        attended, _ = layer.cross_attn_image(query=normed, key=tokens, value=tokens, key_padding_mask=padding)
-        memory = memory + attended
+        memory = memory + attend(layer.cross_attn_image, layer.norm2(memory), tokens, tokens, mask=present)
         memory = memory + layer.linear2(layer.activation(layer.linear1(layer.norm3(memory))))
     return memory
 
 
+def _may_look(padding: torch.Tensor) -> torch.Tensor:
+    """Make a mask for `attend` of the padding (P, T) of its keys."""
+    return ~padding[:, None, None]
+
+
 def _log_distances(places: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
-    """Signed distances (P, Q, n, 2) of n places to the two edges (P, Q, 2) of boxes, on Meta's logarithmic scale."""
+    """Return signed distances (P, Q, n, 2) of n places to two edges (P, Q, 2) of boxes, on Meta's log scale."""
     distances = (places[:, None] - edges[:, :, None]) * 8
     return distances.sign() * torch.log2(distances.abs() + 1) / 3

@@ -37,11 +37,13 @@ def narrow(model: Sam3Image, dtype: torch.dtype) -> Sam3Image:
         layer.register_forward_pre_hook(narrowed, with_kwargs=True)
         for parameter in layer.parameters():
             parameter.data = parameter.data.to(dtype)
+    for block in model.backbone.vision_backbone.trunk.blocks:  # before windows are cut of it, not after: half the bytes
+        block.norm1.register_forward_hook(lambda norm, args, normed: normed.to(dtype))
     return model
 
 
 def multiply_in(dtype: torch.dtype) -> None:
-    """What a GPU multiplies float32 in, for the whole process: TF32 beside narrower layers, else float32 itself."""
+    """Let GPUs multiply float32 in TF32 beside narrower layers, else in float32 itself, for the whole process."""
     allowed = dtype != torch.float32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 

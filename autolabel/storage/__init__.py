@@ -31,7 +31,7 @@ EXTRAS = {"gcs": "gcs", "azure": "azure"}  # of this distribution, which bring a
 
 
 def open_storage(uri: str, options: dict[str, Any]) -> Storage:
-    """The storage that `uri` lies on; `options` go to its fsspec driver (local files take none).
+    """Return the storage that `uri` lies on; `options` go to its fsspec driver (local files take none).
 
     Raises:
         BadInput: no driver is installed for the scheme, or the driver refuses the options.
@@ -57,6 +57,6 @@ def storage_class(scheme: str) -> type[Storage]:
 
 
 def check_output(uri: str, key: str = "output.uri") -> None:
-    """Raises BadInput where an output could not keep its promise that a file is created once, whole or not at all."""
+    """Raise BadInput where an output could not keep its promise that a file is created once, whole or not at all."""
     if scheme_of(uri) not in SCHEMES:
         raise BadInput(f"{key}: {uri!r}: cannot write to {scheme_of(uri)}://; use one of {', '.join(SCHEMES)}")

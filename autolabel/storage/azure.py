@@ -90,8 +90,8 @@ class AzureStorage(BucketStorage):
             data: bytes = await within(seconds, download.readall())
             if len(data) != download.size or (span is not None and len(data) != span[1]):
                 raise OSError(errno.EIO, f"{len(data)} bytes came of {download.size if span is None else span[1]}")
-            if etag is not None and (found := download.properties.etag.strip('"')) != etag:
-                raise ObjectChanged(f"etag {found}, listed with {etag}")
+            if etag is not None and (current := download.properties.etag.strip('"')) != etag:
+                raise ObjectChanged(f"etag {current}, listed with {etag}")
             return data
 
         return self._run(get())

@@ -1,4 +1,4 @@
-"""What every storage can do, and how its passing errors are retried.
+"""The interface of storages, and how errors that pass are retried.
 
 Retries are bounded by time, not by number: at 20% of requests failing, six attempts all fail once in 16,000 requests,
 so a job of ten million images would never come to its end. An outage shorter than `RETRY_FOR_S` is sat out.
@@ -76,22 +76,22 @@ class Storage(ABC):
             raise BadInput(f"storage_options.retry_for_s: {self.retry_for_s!r} is not a number of seconds")
 
     def retrying_for(self: Self, seconds: float) -> Self:
-        """The same storage, for a caller who has better things to do than to wait for longer."""
+        """Return the same storage, for a caller who has better things to do than to wait for longer."""
         other = copy(self)
         other.retry_for_s = min(seconds, self.retry_for_s)
         return other
 
     @abstractmethod
     def list(self, uri: str) -> Iterator[Listed]:
-        """Every object below a folder, in no particular order; nothing where there is no such folder."""
+        """Yield every object below a folder, in no particular order; nothing where there is no such folder."""
 
     @abstractmethod
     def stat(self, uri: str) -> Listed:
-        """Size and etag of one object."""
+        """Return the size and etag of one object."""
 
     @abstractmethod
     def read(self, uri: str, *, etag: str | None = None) -> bytes:
-        """The whole object.
+        """Return the whole object.
 
         Raises:
             ObjectChanged: `etag` is given and the object has another one.
@@ -107,7 +107,7 @@ class Storage(ABC):
 
     @abstractmethod
     def read_with(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
-        """What `work` makes of a seekable reader, where only parts of a file are needed.
+        """Return what `work` makes of a seekable reader, where only parts of a file are needed.
 
         `work` runs again from its start if the storage fails in between.
         """
@@ -125,11 +125,14 @@ class Storage(ABC):
 
     @abstractmethod
     def _create(self, uri: str, data: bytes) -> bool:
-        """As `create_once`, with the errors as they come."""
+        """Create as `create_once` does, with the errors as they come."""
 
     @abstractmethod
     def replace(self, uri: str) -> AbstractContextManager[BinaryIO]:
-        """A writer whose object appears whole at the end of the `with` block, and not at all if the block raises."""
+        """Return a writer for a `with` block.
+
+        The object appears whole at the end of the block, and not at all if the block raises.
+        """
 
     def overwrite(self, uri: str, data: bytes) -> None:
         """Put a small object in the place of what may be there, whole."""
@@ -171,7 +174,10 @@ class Storage(ABC):
             )
 
     def list_prefix(self, uri: str) -> Iterator[Listed]:
-        """Objects whose names begin with `uri`; only object stores, where a prefix need not be a folder, have any."""
+        """Yield objects whose names begin with `uri`.
+
+        Only object stores, where a prefix need not be a folder, have any.
+        """
         return iter(())
 
 
@@ -192,11 +198,11 @@ def retrying(
         except transient as error:
             n_failed += 1
             tried_s = time.monotonic() - began
-            told = without_secrets(f"{uri}: {type(error).__name__}: {error}")
+            message = without_secrets(f"{uri}: {type(error).__name__}: {error}")
             if tried_s >= for_s:
-                raise StorageError(f"{told} (tried {n_failed} times in {tried_s:.0f} s)") from error
+                raise StorageError(f"{message} (tried {n_failed} times in {tried_s:.0f} s)") from error
             if tried_s > WARN_AFTER_S and not warned:
-                log.warning("%s; trying for up to %g s", told, for_s)
+                log.warning("%s; trying for up to %g s", message, for_s)
                 warned = True
             longest_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (n_failed - 1))
             time.sleep(min(random.uniform(0, longest_s), for_s - tried_s))

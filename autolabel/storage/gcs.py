@@ -78,8 +78,8 @@ class GCSStorage(BucketStorage):
         _, told, data = self._ask_once("GET", self._object(bucket, key), wanted, headers=headers)
         if span is not None and len(data) != span[1]:
             raise OSError(errno.EIO, f"{len(data)} bytes came of {span[1]}")
-        if etag is not None and (found := told.get("x-goog-generation")) != etag:  # of emulators, some do not look
-            raise ObjectChanged(f"generation {found}, listed with {etag}")
+        if etag is not None and (current := told.get("x-goog-generation")) != etag:  # of emulators, some do not look
+            raise ObjectChanged(f"generation {current}, listed with {etag}")
         return data
 
     def _put(self, bucket: str, key: str, data: bytes, *, expected: str | None = None) -> None:

@@ -22,7 +22,7 @@ class LocalStorage(Storage):
         seen: set[str] = set()
 
         def refuse(error: OSError) -> None:
-            """A folder that cannot be read must not pass for an empty one."""
+            """Raise, since a folder that cannot be read must not pass for an empty one."""
             if error.filename != root or not isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise StorageError(f"{error.filename}: cannot be listed: {error.strerror}") from error
 
@@ -53,7 +53,7 @@ class LocalStorage(Storage):
         try:
             with open(path_of(uri), "rb") as file:
                 data = file.read()
-                found = listed(uri, os.fstat(file.fileno()))
+                opened = listed(uri, os.fstat(file.fileno()))
         except PERMANENT:
             raise
         except OSError as error:
@@ -62,8 +62,8 @@ class LocalStorage(Storage):
             raise StorageError(f"{uri}: {error}") from error
         except ValueError as error:  # a NUL in its name
             raise FileNotFoundError(f"{uri!r}: {error}") from error
-        if etag is not None and found.etag != etag:
-            raise ObjectChanged(f"modified at {found.etag} ns, listed with {etag} ns")
+        if etag is not None and opened.etag != etag:
+            raise ObjectChanged(f"modified at {opened.etag} ns, listed with {etag} ns")
         return data
 
     def read_with(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
@@ -109,7 +109,7 @@ def listed(path: str, stat: os.stat_result) -> Listed:
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A hidden name in the same folder: readers that glob for *.parquet do not see it. Nothing is left there after."""
+    """Yield a hidden name in the same folder, unseen by readers that glob for *.parquet; nothing is left there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary

@@ -16,7 +16,7 @@ from autolabel.storage import Storage
 
 @contextmanager
 def reading(uri: str) -> Iterator[None]:
-    """What pyarrow makes of damaged bytes in the block raises BadInput; errors of the storage pass."""
+    """Raise BadInput for what pyarrow makes of damaged bytes in the block; errors of the storage pass."""
     try:
         yield
     except (pa.ArrowException, ValueError, OverflowError) as error:  # the last of a date that Python has none for
@@ -28,7 +28,7 @@ def reading(uri: str) -> Iterator[None]:
 
 
 def read_footer(storage: Storage, uri: str) -> pq.FileMetaData:
-    """The footer alone.
+    """Return the footer alone.
 
     Raises:
         BadInput: there is none that can be read.
@@ -38,7 +38,7 @@ def read_footer(storage: Storage, uri: str) -> pq.FileMetaData:
 
 
 def extension_types(field: pa.Field) -> Iterator[str]:
-    """Names of the extension types in a column, at any depth."""
+    """Yield the names of the extension types in a column, at any depth."""
     if isinstance(field.type, pa.BaseExtensionType):
         yield field.type.extension_name
     elif isinstance(field.type, pa.DictionaryType):
@@ -49,7 +49,7 @@ def extension_types(field: pa.Field) -> Iterator[str]:
 
 
 def checked(table: pa.Table, uri: str, *, may_be_null: Collection[str]) -> pa.Table:
-    """The table itself.
+    """Return the table itself.
 
     Raises:
         BadInput: its contents are damaged, or a value is missing in a field that `may_be_null` does not name.
@@ -64,7 +64,7 @@ def checked(table: pa.Table, uri: str, *, may_be_null: Collection[str]) -> pa.Ta
 
 
 def fields_with_nulls(name: str, values: pa.Array, may_be_null: Collection[str]) -> Iterator[str]:
-    """Dotted names of the fields of a column, itself included, in which a value is missing that may not be."""
+    """Yield dotted names of the fields of a column, itself included, in which a value is missing that may not be."""
     if values.null_count and name not in may_be_null:
         yield name
     elif pa.types.is_list(values.type):

@@ -37,7 +37,7 @@ class RemoteStorage(Storage):
         return fsspec.filesystem(self.scheme, **options)
 
     def list(self, uri: str) -> Iterator[Listed]:
-        """Folder by folder. Not by fsspec's walk: a folder that it cannot list it leaves out, in silence."""
+        """Yield folder by folder, not by fsspec's walk: it leaves out in silence a folder that it cannot list."""
         root = self._path(uri)
         folders = [root]
         while folders:
@@ -60,8 +60,8 @@ class RemoteStorage(Storage):
 
     def read(self, uri: str, *, etag: str | None = None) -> bytes:
         data: bytes = self._ask(uri, lambda: self.fs.cat_file(self._path(uri)))
-        if etag is not None and (found := self.stat(uri)).etag != etag:
-            raise ObjectChanged(f"etag {found.etag}, listed with {etag}")
+        if etag is not None and (current := self.stat(uri)).etag != etag:
+            raise ObjectChanged(f"etag {current.etag}, listed with {etag}")
         return data
 
     def read_with(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
@@ -86,12 +86,12 @@ class RemoteStorage(Storage):
 
     def overwrite(self, uri: str, data: bytes) -> None:
         try:
-            self._ask(uri, lambda: self.fs.pipe_file(self._path(uri), data, **self._told_of(uri)))
+            self._ask(uri, lambda: self.fs.pipe_file(self._path(uri), data, **self._attributes_of(uri)))
         except OSError as error:
             raise StorageError(f"{uri}: cannot be written: {error}") from error
 
-    def _told_of(self, uri: str) -> dict[str, str]:
-        """What the driver is told of an object besides its bytes."""
+    def _attributes_of(self, uri: str) -> dict[str, str]:
+        """Return what the driver is given of an object besides its bytes."""
         return {}
 
     @contextmanager
@@ -120,7 +120,7 @@ class RemoteStorage(Storage):
         return retrying(lambda: self._answer(uri, request), uri=uri, transient=self.transient, for_s=self.retry_for_s)
 
     def _answer(self, uri: str, request: Callable[[], Result]) -> Result:
-        """One attempt at a request, its errors in terms that callers know."""
+        """Make one attempt at a request, its errors in terms that callers know."""
         try:
             return request()
         except aiohttp.ClientResponseError as error:  # of http:// and https://

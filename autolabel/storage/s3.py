@@ -86,8 +86,8 @@ class S3Storage(BucketStorage):
         return items, page["NextContinuationToken"] if page.get("IsTruncated") else None
 
     def _head(self, bucket: str, key: str) -> Listed:
-        found = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
-        return listed(self._uri(bucket, key), found["ContentLength"], found)
+        head = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        return listed(self._uri(bucket, key), head["ContentLength"], head)
 
     def _get(self, bucket: str, key: str, *, etag: str | None, span: tuple[int, int] | None = None) -> bytes:
         condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
@@ -101,8 +101,8 @@ class S3Storage(BucketStorage):
                 data: bytes = await within(ANSWER_S + n_bytes / SLOWEST_DOWN_BYTES_PER_S, body.read())
             if len(data) != n_bytes or (span is not None and n_bytes != span[1]):
                 raise OSError(errno.EIO, f"{len(data)} bytes came of {n_bytes if span is None else span[1]}")
-            if etag is not None and (found := response["ETag"].strip('"')) != etag:  # not every server knows If-Match
-                raise ObjectChanged(f"etag {found}, listed with {etag}")
+            if etag is not None and (current := response["ETag"].strip('"')) != etag:  # not every server knows If-Match
+                raise ObjectChanged(f"etag {current}, listed with {etag}")
             return data
 
         data: bytes = sync(self.fs.loop, get)
@@ -175,12 +175,12 @@ class S3Upload:
 
 
 def answer_of(error: OSError) -> tuple[int, str | None]:
-    """HTTP status and S3 error code behind the Python exception that s3fs made of them; 0 where none came."""
+    """Return the HTTP status and S3 error code behind the exception that s3fs made of them; 0 where none came."""
     cause = error.__cause__
     if not isinstance(cause, ClientError):
         return 0, None
     return cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), cause.response["Error"].get("Code")
 
 
-def listed(uri: str, size_bytes: int, found: dict[str, Any]) -> Listed:
-    return Listed(uri, size_bytes, found["ETag"].strip('"'), found["LastModified"].timestamp())
+def listed(uri: str, size_bytes: int, entry: dict[str, Any]) -> Listed:
+    return Listed(uri, size_bytes, entry["ETag"].strip('"'), entry["LastModified"].timestamp())

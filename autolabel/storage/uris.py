@@ -7,29 +7,29 @@ from fsspec.utils import glob_translate
 
 
 def scheme_of(uri: str) -> str:
-    """`s3` of `s3://bucket/key`; `file` where there is none."""
+    """Return `s3` of `s3://bucket/key`; `file` where there is none."""
     match = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", uri)
     return match[1].lower() if match else "file"
 
 
 def join(folder: str, name: str) -> str:
-    """The URI of `name` in a folder."""
+    """Return the URI of `name` in a folder."""
     return f"{folder.rstrip('/')}/{name}"
 
 
 def path_of(uri: str) -> str:
-    """The absolute path that a URI or a path means; `~` is the home folder."""
+    """Return the absolute path that a URI or a path means; `~` is the home folder."""
     path = uri[len("file://") :] if uri.lower().startswith("file://") else os.path.expanduser(uri)
     return os.path.abspath(path)
 
 
 def absolute_uri(uri: str) -> str:
-    """A URI that means the same in every process: local paths made absolute."""
+    """Return a URI that means the same in every process: local paths made absolute."""
     return path_of(uri) if scheme_of(uri) == "file" else uri
 
 
 def resolve_uri(uri: str, root: str) -> str:
-    """`uri` below `root`, unless it is absolute; local paths normalised."""
+    """Return `uri` below `root`, unless it is absolute; local paths normalised."""
     if scheme_of(uri) != "file":
         return uri
     if scheme_of(root) != "file" and not uri.startswith(("/", "file://")):
@@ -38,11 +38,11 @@ def resolve_uri(uri: str, root: str) -> str:
 
 
 def parent(uri: str) -> str:
-    """The folder of an object; the bucket where the key has none."""
+    """Return the folder of an object; the bucket where the key has none."""
     folder = uri.rstrip("/").rpartition("/")[0]
     return folder if not folder.endswith("/") else f"{folder}/" if scheme_of(uri) != "file" else "/"
 
 
 def glob_regex(uri: str) -> re.Pattern[str]:
-    """What a URI with `*`, `**`, `?` or `[...]` matches as a whole."""
+    """Return what a URI with `*`, `**`, `?` or `[...]` matches as a whole."""
     return re.compile(glob_translate(uri))

@@ -35,7 +35,7 @@ def run() -> None:
 
 
 def found_by_kind() -> dict[str, float]:
-    """Recall by size (the longer side of the box, as a share of the picture), shape and fill."""
+    """Return recall by size (the longer side of the box, as a share of the picture), shape and fill."""
     import numpy as np
     import torch
 
@@ -44,35 +44,36 @@ def found_by_kind() -> dict[str, float]:
     from autolabel.demo.training.examples import box_cxcywh
     from autolabel.masks.rle import encode, pairwise_overlap
     from autolabel.sam3.architecture import TINY
-    from autolabel.sam3.checkpoint import fetch, load
+    from autolabel.sam3.checkpoint import load
+    from autolabel.sam3.download import fetch
     from autolabel.sam3.engine import Engine, Pair
     from autolabel.sam3.masks import logits_to_rles
     from autolabel.sam3.preprocess import resize
 
     weights = fetch("pkg://autolabel.demo/demo.safetensors", storage_options={}).path
     engine = Engine(load(weights, TINY, device="cpu"), TINY, device=torch.device("cpu"), memory_mb=200)
-    found: dict[str, list[bool]] = defaultdict(list)
+    hits_of: dict[str, list[bool]] = defaultdict(list)
     for index in range(COUNT):
         scene = draw_scene(SEED, index)
-        asked = sorted({phrase(kind.color, kind.shape) for kind in scene.kinds}, key=lambda one: one.text)
-        pairs = [Pair(image=0, text=one.text, threshold=0.5) for one in asked]
+        terms = sorted({phrase(kind.color, kind.shape) for kind in scene.kinds}, key=lambda term: term.text)
+        pairs = [Pair(image=0, text=term.text, threshold=0.5) for term in terms]
         results = engine.segment(resize(scene.rgb, TINY.resolution)[None], pairs)
-        for one, result in zip(asked, results, strict=True):
+        for term, result in zip(terms, results, strict=True):
             masks = logits_to_rles(result.mask_logits, scene.ids.shape)
             for k, kind in enumerate(scene.kinds):
-                if one.means(kind):
+                if term.means(kind):
                     overlap = pairwise_overlap(masks, [encode(scene.mask(k))], metric="iou")
                     hit = bool((overlap > 0.5).any())
                     size = float(box_cxcywh(scene.mask(k))[2:].max())
                     limit = next((limit for limit in (0.08, 0.12, 0.2) if size < limit), None)
-                    found["size from 0.2" if limit is None else f"size below {limit}"].append(hit)
-                    found[kind.shape].append(hit)
-                    found[kind.fill].append(hit)
-    return {name: round(float(np.mean(hits)), 3) for name, hits in sorted(found.items())}
+                    hits_of["size from 0.2" if limit is None else f"size below {limit}"].append(hit)
+                    hits_of[kind.shape].append(hit)
+                    hits_of[kind.fill].append(hit)
+    return {name: round(float(np.mean(hits)), 3) for name, hits in sorted(hits_of.items())}
 
 
 def measure_speed(folder: Path) -> None:
-    """Seconds to load the model, and images a second of the third unit: the first ones fill caches."""
+    """Print seconds to load the model, and images a second of the third unit: the first ones fill caches."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 

@@ -48,7 +48,7 @@ SIDE_PX = 1008  # what the full model takes
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What every process is told; the model takes `model_s` for a batch."""
+    """The orders of every process; the model takes `model_s` for a batch."""
 
     images: Sequence[PlannedImage]
     config: LabelConfig
@@ -141,7 +141,7 @@ def measure(work: Work, *, fetch_tasks: bool, units_in_hand: int) -> dict[str, A
 
 
 def run() -> None:
-    """Every shape with a fast model and a slow one."""
+    """Measure every shape with a fast model and a slow one."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this module
     with slow_s3() as options:
         overrides = [f"input.uri={BUCKET}", "output.uri=unused", f"input.storage_options={options}"]
@@ -158,7 +158,7 @@ def run() -> None:
 
 @contextmanager
 def slow_s3() -> Iterator[str]:
-    """The tests' S3 server, with latency; its storage_options as an override."""
+    """Start the tests' S3 server, with latency; yield its storage_options as an override."""
     os.environ.update(AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark")  # noqa: S106 - moto takes any
     command = [sys.executable, "-m", "tests.support.s3_server", str(LATENCY_S)]
     checkout = Path(__file__).parents[2]
@@ -174,7 +174,7 @@ def slow_s3() -> Iterator[str]:
 
 
 def upload(storage: Storage) -> list[PlannedImage]:
-    """Noise of 640 x 480, about 100 kB each: what a photo of that size weighs."""
+    """Upload noise of 640 x 480, about 100 kB each: what a photo of that size weighs."""
     storage.fs.call_s3("create_bucket", Bucket=BUCKET.removeprefix("s3://"))  # type: ignore[attr-defined]
     rng, samples = random.Random(0), []
     for _ in range(8):

@@ -66,7 +66,7 @@ def run() -> None:
 
 
 def seconds(work: Callable[[], Any], at_least_s: float = 1.0) -> float:
-    """The least of several runs."""
+    """Return the least of several runs."""
     times: list[float] = []
     while sum(times) < at_least_s or len(times) < 3:
         started = time.perf_counter()
@@ -76,7 +76,7 @@ def seconds(work: Callable[[], Any], at_least_s: float = 1.0) -> float:
 
 
 def blobs(n: int, seed: int) -> torch.Tensor:
-    """Logits (n, 288, 288) of steep-edged, slightly ragged blobs."""
+    """Return logits (n, 288, 288) of steep-edged, slightly ragged blobs."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:288, :288]
     drawn = []
@@ -88,12 +88,12 @@ def blobs(n: int, seed: int) -> torch.Tensor:
 
 
 def thrice(rles: list[Rle]) -> list[Instance]:
-    """Each mask as three synonyms would find it."""
+    """Return each mask as three synonyms would find it."""
     rng = np.random.default_rng(0)
-    found = []
+    instances = []
     for rle in rles:
         for phrase in ("car", "van", "vehicle"):
-            found.append(
+            instances.append(
                 Instance(
                     category_id=1,
                     prompt_id=0,
@@ -105,7 +105,7 @@ def thrice(rles: list[Rle]) -> list[Instance]:
                     bbox_xywh=bbox_xywh(rle),
                 )
             )
-    return found
+    return instances
 
 
 def unit_rows(rles: list[Rle]) -> list[ImageLabels]:

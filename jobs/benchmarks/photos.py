@@ -12,7 +12,7 @@ DIFFERENT = 8
 
 
 def jpeg(seed: int) -> bytes:
-    """Clouds of several scales with grain, which compress as photos do."""
+    """Return clouds of several scales with grain, which compress as photos do."""
     rng = np.random.default_rng(seed)
     picture = np.zeros((SIZE_WH[1], SIZE_WH[0], 3), np.float32)
     for cells, strength in ((6, 60), (40, 30), (300, 14)):
@@ -25,7 +25,7 @@ def jpeg(seed: int) -> bytes:
 
 
 def write_photos(folder: Path, count: int) -> None:
-    """Hard links to a few different files: the page cache holds them all, so that no disk is measured."""
+    """Write hard links to a few different files: the page cache holds them all, so that no disk is measured."""
     folder.mkdir(parents=True)
     for seed in range(min(count, DIFFERENT)):
         (folder / f"{seed:06d}.jpg").write_bytes(jpeg(seed))

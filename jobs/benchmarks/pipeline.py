@@ -46,6 +46,7 @@ from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.request import read_request
 from autolabel.pipeline.unit import UnitLabeler
 from autolabel.plan import Plan, encode, seal
+from autolabel.sam3.device import HostTensor
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.preprocess import resize
 from autolabel.storage import open_storage
@@ -91,7 +92,7 @@ class FreeEngine(Engine):
                 best_score=0.9,
                 scores=np.full(N_MASKS, 0.9, np.float32),
                 boxes_xyxy=np.zeros((N_MASKS, 4), np.float32),
-                mask_logits=self.logits,
+                masks=HostTensor(self.logits),
             )
             for _ in pairs
         ]
@@ -102,7 +103,7 @@ def free_engine(job: LabelJob) -> FreeEngine:
 
 
 def settings(photos: Path, output: Path) -> LabelConfig:
-    """The full model's frame of 1008 pixels, of which the free model needs no weights."""
+    """Return settings with the full model's frame of 1008 pixels, of which the free model needs no weights."""
     overrides = ["model.architecture=full", "model.checkpoint=null", "model.sha256=null", "model.seed=0"]
     overrides += ["prompts=[thing]", f"output.unit_size={UNIT_SIZE}"]
     config: LabelConfig = compose_config("label", [f"input.uri='{photos}'", f"output.uri='{output}'", *overrides])
@@ -122,7 +123,7 @@ def job(photos: Path, output: Path) -> dict[str, Any]:
 
 
 def process(photos: Path, output: Path) -> dict[str, Any]:
-    """Two units in hand, as an actor has."""
+    """Measure one process with two units in hand, as an actor has."""
     config = settings(photos, output)
     ontology, listing, boxes = read_request(config, list_input=True)
     assert listing is not None
@@ -144,7 +145,7 @@ def process(photos: Path, output: Path) -> dict[str, Any]:
 
 
 def script(photos: Path, output: Path) -> dict[str, Any]:
-    """What a user would write."""
+    """Measure what a user would write."""
     ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     DataContext.get_current().enable_progress_bars = False
     started = time.monotonic()

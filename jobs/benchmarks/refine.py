@@ -25,19 +25,19 @@ def run() -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own
             threading.Thread(target=watch, args=(process.pid, peak_mb), daemon=True).start()
             assert process.stdout is not None
-            told = process.stdout.read().splitlines()
+            printed = process.stdout.read().splitlines()
         seconds = time.monotonic() - started
-        assert process.returncode == 0, told
-    figures = {"stored": n_stored, "seconds": round(seconds, 1), "peak_mb": round(peak_mb[0]), "told": told[0]}
+        assert process.returncode == 0, printed
+    figures = {"stored": n_stored, "seconds": round(seconds, 1), "peak_mb": round(peak_mb[0]), "told": printed[0]}
     print(json.dumps({"case": "refine", **figures}), flush=True)
 
 
 def watch(pid: int, peak_mb: list[float]) -> None:
-    """The most that the process and its children hold together, as far as it is theirs alone."""
+    """Note the most that the process and its children hold together, as far as it is theirs alone."""
     while True:
         try:
             parent = psutil.Process(pid)
-            held = sum(one.memory_full_info().uss for one in (parent, *parent.children(recursive=True)))
+            held = sum(each.memory_full_info().uss for each in (parent, *parent.children(recursive=True)))
         except psutil.NoSuchProcess:
             if not psutil.pid_exists(pid):
                 return

@@ -57,7 +57,7 @@ def run(arguments: Sequence[str] = ()) -> None:
 
 
 def photo() -> bytes:
-    """A JPEG of the size of the synthetic output's images."""
+    """Return a JPEG of the size of the synthetic output's images."""
     file = io.BytesIO()
     with Image.open(io.BytesIO(jpeg(0))) as image:
         image.resize(SIZE_HW[::-1]).save(file, "JPEG", quality=88)
@@ -65,7 +65,7 @@ def photo() -> bytes:
 
 
 def write_images(folder: Path, data: bytes, n_images: int) -> Iterator[str]:
-    """The names of as many files, all of the same bytes."""
+    """Write so many files, all of the same bytes; return their names."""
     folder.mkdir()
     names = [f"{index:07d}.jpg" for index in range(n_images)]
     for index, name in enumerate(names):

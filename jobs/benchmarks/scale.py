@@ -71,7 +71,7 @@ def run(arguments: Sequence[str] = ()) -> None:
 def measured(step: str, folder: Path, n_images: int) -> dict[str, object]:
     works = {"plan": write_plan, "resume": decide, "status": ask, "verify": verify_all, "export": export_coco}
     started = time.monotonic()
-    told = works[step](folder, n_images)
+    outcome = works[step](folder, n_images)
     return {
         "case": "scale",
         "step": step,
@@ -80,7 +80,7 @@ def measured(step: str, folder: Path, n_images: int) -> dict[str, object]:
         "cpu_seconds": round(sum(os.times()[:4]), 1),
         "peak_mb": peak_mb(),
         "worker_peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-        "told": told,
+        "told": outcome,
     }
 
 
@@ -109,7 +109,7 @@ def write_plan(folder: Path, n_images: int) -> str:
 
 
 def write_units(folder: Path, units: range) -> None:
-    """Their files: rows that were written once, under the ids and names of each unit's images."""
+    """Write the units' files: rows that were made once, under the ids and names of each unit's images."""
     output = open_output(OutputConfig(uri=str(folder)))
     storage, uri = output.storage, output.uri
     metadata = file_metadata(output.record.fingerprint, ONTOLOGY)
@@ -122,7 +122,7 @@ def write_units(folder: Path, units: range) -> None:
         images = output.plan.images_of(unit)
         ids, uris = [image.image_id for image in images], [image.uri for image in images]
         if len(images) < UNIT_SIZE:
-            few = [replace(*one) for one in zip(rows, ids, uris, strict=False)]
+            few = [replace(*changes) for changes in zip(rows, ids, uris, strict=False)]
             write_unit(storage, uri, unit, few, metadata)
             continue
         about = {**model.schema.metadata, b"autolabel.unit": str(unit).encode()}
@@ -154,13 +154,13 @@ def verify_all(folder: Path, n_images: int) -> str:
 
 
 def export_coco(folder: Path, n_images: int) -> str:
-    told = export(compose_config("export", [f"output.uri='{folder}'"]))
+    closing_text = export(compose_config("export", [f"output.uri='{folder}'"]))
     written = [path.stat().st_size for path in (folder / "coco").iterdir()]
-    assert sum(int(n) for n in re.findall(r": (\d+) images, ", told)) == n_images
+    assert sum(int(n) for n in re.findall(r": (\d+) images, ", closing_text)) == n_images
     return f"{len(written)} files, {sum(written) / 1e9:.1f} GB"
 
 
 def peak_mb() -> int:
-    """Of this process since it began; ru_maxrss of a child would begin at its parent's."""
+    """Return the peak memory of this process since it began; ru_maxrss of a child would begin at its parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))

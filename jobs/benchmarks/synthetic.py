@@ -87,7 +87,7 @@ def row(rng: np.random.Generator, n_found: int, rules: Rules) -> ImageLabels:
 
 
 def ellipse(rng: np.random.Generator) -> Instance:
-    """Somewhere, of any category, with a score from 0.2 to 1."""
+    """Return an instance somewhere, of any category, with a score from 0.2 to 1."""
     height, width = SIZE_HW
     canvas = np.zeros(SIZE_HW, np.uint8)
     center = int(rng.integers(60, width - 60)), int(rng.integers(60, height - 60))

@@ -15,7 +15,7 @@ from autolabel.config.compose import compose_config
 from autolabel.demo.phrases import PHRASES
 from autolabel.demo.quality import UNSEEN, QualityCheck
 from autolabel.demo.training.prompts import FOREIGN
-from autolabel.sam3 import checkpoint
+from autolabel.sam3 import checkpoint, download
 from autolabel.sam3.architecture import TINY
 from autolabel.sam3.checkpoint import TOKEN_IDS, load
 from autolabel.sam3.text import tokenizer
@@ -35,7 +35,7 @@ class TestFile:
     def test_is_what_a_job_loads_by_default(self, config: LabelConfig) -> None:
         assert config.model.architecture == "tiny"
         assert config.model.checkpoint is not None
-        assert checkpoint.fetch(config.model.checkpoint, storage_options={}).path == WEIGHTS
+        assert download.fetch(config.model.checkpoint, storage_options={}).path == WEIGHTS
 
     def test_is_small_and_says_how_it_was_made(self) -> None:
         assert WEIGHTS.stat().st_size <= 8_000_000

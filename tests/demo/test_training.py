@@ -23,7 +23,8 @@ from autolabel.demo.training.losses import WEIGHTS, AttributeHeads, giou_and_iou
 from autolabel.demo.training.prompts import FOREIGN, MIX, Question, ask
 from autolabel.demo.vocabulary import known_token_ids
 from autolabel.sam3.architecture import TINY, build
-from autolabel.sam3.checkpoint import TOKEN_TABLE, fetch, load
+from autolabel.sam3.checkpoint import TOKEN_TABLE, load
+from autolabel.sam3.download import fetch
 from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.text import tokenizer
 from autolabel.sam3.upstream import Sam3Image, box_cxcywh_to_xyxy

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autolabel.config import ExportConfig
-from autolabel.config.compose import describe_keys
+from autolabel.config.keys import keys_of
 from autolabel.errors import BadInput
 from autolabel.exports import FORMATS
 from autolabel.labels.types import ImageLabels
@@ -37,7 +37,7 @@ def splits(shares: dict[str, float]) -> str:
 
 
 def test_help_lists_the_formats() -> None:
-    (sentence,) = (sentence for name, _, sentence in describe_keys(ExportConfig) if name == "format")
+    (sentence,) = (key.sentence for key in keys_of(ExportConfig) if key.name == "format")
     assert set(sentence.removesuffix(".").replace(" or ", ", ").split(": ")[1].split(", ")) == FORMATS.keys()
     with pytest.raises(BadInput, match="'voc' is not one of coco, coco-polygons, yolo"):
         run_export("nowhere", "format=voc")

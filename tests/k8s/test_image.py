@@ -98,3 +98,10 @@ def test_the_job_is_where_the_manifests_say() -> None:
         job = of_kind(documents, "RayJob") or of_kind(documents, "Job")
         assert f"{root}/jobs/label.py" in str(job)
         assert f"{root}/k8s/image/with_overrides.py" in str(job)
+
+
+def test_the_compiler_of_compiled_models_is_there_and_what_it_makes_is_shared() -> None:
+    """Within a pod by default, since its processes have one home; and in a folder that the pods may write to."""
+    assert any(re.search(r"apt-get install .*\bgcc\b.*\blibc6-dev\b", line) for line in instructions("RUN"))
+    cache = PurePosixPath(only(r"TORCHINDUCTOR_CACHE_DIR=(\S+)", DOCKERFILE))
+    assert PurePosixPath(only(r"HOME=(\S+)", DOCKERFILE)) in cache.parents

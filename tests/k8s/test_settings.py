@@ -11,7 +11,7 @@ from autolabel.pipeline.cluster import actor_pool
 from autolabel.prompts.categories import prompt_entries, read_categories
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
-from tests.k8s.manifests import IMAGE, RAYJOBS, WAYS, WITH_GPUS, Document, amount, built, group_of, the
+from tests.k8s.manifests import IMAGE, RAYJOBS, WAYS, WITH_GPUS, Document, amount, built, group_of, pod_templates, the
 
 
 def settings_of(documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> LabelConfig:
@@ -64,3 +64,12 @@ def test_actors_are_asked_for_that_the_workers_can_hold(way: str, monkeypatch: p
 def test_a_job_that_waits_for_nodes_is_not_taken_for_stuck(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = settings_of(built(way), monkeypatch).cluster
     assert 600 < cluster.start_timeout_s < cluster.stall_timeout_s
+
+
+@pytest.mark.parametrize("way", [*WITH_GPUS, "overlays/indexed-job"])
+def test_a_gpu_has_the_cpus_to_feed_it(way: str) -> None:
+    containers = [each for pod in pod_templates(built(way)) for each in pod.containers]
+    limits = [each["resources"]["limits"] for each in containers if "nvidia.com/gpu" in each["resources"]["limits"]]
+    assert limits
+    for each in limits:
+        assert 12 <= amount(each["cpu"]) / amount(each["nvidia.com/gpu"]) <= 16

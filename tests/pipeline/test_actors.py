@@ -19,6 +19,7 @@ from autolabel.errors import CheckpointError, JobFailed, StorageError
 from autolabel.pipeline import actors
 from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.job import label
+from autolabel.sam3.device import HostTensor
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from tests.support.planned import prepared
 from tests.support.scenes import write_scenes
@@ -74,7 +75,7 @@ class Stuck(Engine):
             time.sleep(3600)
         logits = torch.zeros(0, 8, 8)
         none = np.zeros((0, 4), np.float32)
-        found = PairResult(presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, mask_logits=logits)
+        found = PairResult(presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, masks=HostTensor(logits))
         return [found for _ in pairs]
 
 

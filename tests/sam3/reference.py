@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from autolabel.sam3.device import HostTensor
 from autolabel.sam3.engine import Pair, PairResult
 from autolabel.sam3.preprocess import normalize
 from autolabel.sam3.text import VISUAL
@@ -43,7 +44,7 @@ def segment(model: Sam3Image, pixels: torch.Tensor, pairs: Sequence[Pair]) -> li
             best_score=scores[index].max().item(),
             scores=scores[index, keep[index]].numpy(),
             boxes_xyxy=out["pred_boxes_xyxy"][index, keep[index]].numpy(),
-            mask_logits=out["pred_masks"][index, keep[index]],
+            masks=HostTensor(out["pred_masks"][index, keep[index]]),
         )
         for index in range(len(pairs))
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from autolabel.sam3.chunks import GROW_AFTER, Chunks
+from autolabel.sam3.chunks import GROW_AFTER, SIZES, Chunks, padded
 
 
 class Device:
@@ -62,3 +62,40 @@ def test_there_is_always_room_to_try_one() -> None:
     device = Device(room=1)
     assert Chunks(0, "pairs").run(range(2), device.work) == [0, 10]
     assert device.sizes == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("n_items", "largest", "pieces"),
+    [
+        (1, 64, [1]),
+        (2, 64, [1, 1]),
+        (3, 64, [3]),
+        (7, 64, [4, 3]),
+        (9, 64, [9]),
+        (23, 64, [16, 4, 3]),
+        (40, 64, [40]),
+        (64, 1000, [64]),
+        (300, 1000, [64, 64, 64, 64, 44]),
+        (40, 50, [16, 16, 4, 4]),
+        (5, 3, [1] * 5),
+    ],
+)
+def test_pieces_of_few_sizes_are_filled_up_by_less_than_half(n_items: int, largest: int, pieces: list[int]) -> None:
+    device = Device(room=1000)
+    chunks = Chunks(largest, "pairs", few_sizes=True)
+    assert chunks.run(range(n_items), device.work) == [10 * n for n in range(n_items)]
+    assert device.sizes == pieces
+    assert all(size <= padded(size) < 2 * size and padded(size) in SIZES for size in pieces)
+
+
+def test_few_sizes_also_after_running_out_of_memory() -> None:
+    device = Device(room=20)
+    assert Chunks(64, "pairs", few_sizes=True).run(range(64), device.work) == [10 * n for n in range(64)]
+    assert device.sizes == [64, 16, 16, 16, 16]
+
+
+def test_nothing_smaller_is_tried_where_the_device_is_lost() -> None:
+    device = Device(room=3)
+    with pytest.raises(torch.OutOfMemoryError, match="no room for 16"):
+        Chunks(16, "pairs", try_smaller=False).run(range(16), device.work)
+    assert device.sizes == [16]

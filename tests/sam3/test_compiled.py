@@ -1,6 +1,7 @@
 """A compiled model: the same answers, whole graphs, and no more of them than there are sizes."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from tests.sam3.scenes import SEED, scene
 
 CPU = torch.device("cpu")
 WEIGHTS = Path(demo.__file__).parent / "demo.safetensors"
-STAGES = 4
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +33,17 @@ def nothing_compiled() -> Iterator[None]:
 
 
 @pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Compile without generating code, which takes minutes: the graphs are the same. Lists the graphs."""
-    graphs: list[object] = []
+def traced(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Compile without generating code, which takes minutes: the graphs are the same. Counts the graphs of each step."""
+    graphs = Counter[str]()
     compile_ = torch.compile
 
-    def without_code(*args: object, **kwargs: object) -> object:
+    def without_code(step: Callable[..., object], **kwargs: object) -> object:
         def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
-            graphs.append(graph)
+            graphs[step.__name__] += 1
             return graph.forward
 
-        return compile_(*args, **kwargs | {"backend": backend})  # type: ignore[call-overload]
+        return compile_(step, **kwargs | {"backend": backend})  # type: ignore[call-overload]
 
     monkeypatch.setattr(torch, "compile", without_code)
     return graphs
@@ -57,7 +57,7 @@ def engine(*, compiled: bool, pairs_at_once: int = 1000, dtype: torch.dtype = to
     return Engine(model, TINY, device=CPU, memory_mb=memory_mb, compiled=compiled)
 
 
-def test_equals_the_model_as_it_is(traced: list[object]) -> None:
+def test_equals_the_model_as_it_is(traced: Counter[str]) -> None:
     some = ALL_PAIRS[::3]  # of every image and kind of prompt
     pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES])
     close(engine(compiled=True).segment(pixels, some), engine(compiled=False).segment(pixels, some))
@@ -65,7 +65,7 @@ def test_equals_the_model_as_it_is(traced: list[object]) -> None:
     assert not counters["graph_break"]
 
 
-def test_narrow_layers_are_compiled_too(traced: list[object]) -> None:
+def test_narrow_layers_are_compiled_too(traced: Counter[str]) -> None:
     pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES[:1]])
     pairs = [Pair(image=0, text="dog", threshold=0.3)]
     (one,), (other,) = (
@@ -77,24 +77,50 @@ def test_narrow_layers_are_compiled_too(traced: list[object]) -> None:
     assert not counters["graph_break"]
 
 
-def test_sizes_are_few_and_each_is_compiled_once(traced: list[object]) -> None:
-    """Ten batches of any number of images and pairs, with up to 4 boxes and 12 tokens, 4 images and 8 pairs at once."""
+@pytest.mark.parametrize("n_batches", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_sizes_are_few_and_each_is_compiled_once(n_batches: int, traced: Counter[str]) -> None:
+    """Batches of any number of images and pairs, with up to 4 boxes and 12 tokens, 4 images and 8 pairs at once."""
     one = engine(compiled=True, pairs_at_once=8)
     rng = np.random.default_rng(0)
-    for seed in range(10):
+    for seed in range(n_batches):
         n_images = int(rng.integers(1, 5))
         pixels = torch.stack([resize(scene(seed + n, (200, 300)), TINY.resolution) for n in range(n_images)])
         one.segment(pixels, random_pairs(rng, n_images, int(rng.integers(1, 30))))
-    n_batch_sizes, n_pair_sizes, n_token_sizes = 3, 4, 2  # 1, 2, 4 images; 1, 2, 4, 8 pairs; 8, 16 tokens
-    at_most = n_batch_sizes + n_pair_sizes * n_token_sizes + 2 + 2 * n_pair_sizes * n_token_sizes
-    assert STAGES < len(traced) <= at_most
+    one_or_more, tokens, shared = 2, 2, 2  # of images, of pairs: 1 or 4; 8 or 16 tokens
+    at_most = {
+        "_encoded": one_or_more,
+        "_searched": one_or_more * one_or_more * tokens,
+        "_finer": one_or_more * one_or_more * shared,  # any number above one, of which all or some have masks
+        "_decoded": one_or_more * one_or_more * shared * tokens,
+    }
+    assert traced.keys() == at_most.keys()
+    assert all(n <= at_most[step] for step, n in traced.items()), traced
     assert not counters["graph_break"]
-    before = len(traced)
+    before = traced.copy()
     for _ in range(2):
         one.segment(pixels, random_pairs(np.random.default_rng(1), n_images, 30))
-    again = len(traced)
+    again = traced.copy()
     one.segment(pixels, random_pairs(np.random.default_rng(1), n_images, 30))
-    assert before <= again == len(traced) <= at_most
+    assert before <= again == traced
+    assert all(n <= at_most[step] for step, n in traced.items()), traced
+
+
+def test_a_job_of_full_batches_meets_hardly_more_than_a_graph_a_step(traced: Counter[str]) -> None:
+    one = engine(compiled=True, pairs_at_once=64)
+    phrases = ("dog", "red car", "blue circle")
+    for seed in range(0, 24, 4):
+        pixels = torch.stack([resize(scene(seed + n, (200, 300)), TINY.resolution) for n in range(4)])
+        one.segment(pixels, [Pair(image=n, text=text, threshold=0.5) for n in range(4) for text in phrases])
+    assert traced["_encoded"] == traced["_searched"] == 1
+    assert traced["_finer"] <= 3
+    assert traced["_decoded"] <= 3
+
+
+def test_filling_up_changes_nothing(traced: Counter[str]) -> None:
+    """Three images are computed as four, and three pairs as four."""
+    pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES[:3]])
+    some = [Pair(image=n, text="dog", threshold=0.1) for n in range(3)]
+    close(engine(compiled=True).segment(pixels, some), engine(compiled=False).segment(pixels, some))
 
 
 def test_token_buckets() -> None:

@@ -13,9 +13,19 @@ from sam3.model.geometry_encoders import SequenceGeometryEncoder
 from sam3.model.sam3_image_processor import Sam3Processor
 
 from autolabel.masks.rle import decode
-from autolabel.sam3.architecture import TINY, build, seed_weights
-from autolabel.sam3.engine import PairResult
-from autolabel.sam3.forward import Forward
+from autolabel.sam3 import engine as engine_module
+from autolabel.sam3 import forward as forward_module
+from autolabel.sam3.architecture import FULL, TINY, build, seed_weights
+from autolabel.sam3.engine import (
+    LARGEST_TENSOR,
+    Engine,
+    GraphsLost,
+    PairResult,
+    hit_elements,
+    image_elements,
+    pair_elements,
+)
+from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
 from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize
 from autolabel.sam3.upstream import Sam3Image
@@ -234,8 +244,8 @@ class TestNothingIsComputedInVain:
         watch("trunk", neck.trunk, "forward", len)
         watch("finer maps", neck.convs[0], "forward", len)
         watch("unread maps", neck.convs[3], "forward", len)
-        watch("first attention", tiny.transformer.encoder.layers[0].self_attn, "forward", lambda q, *_, **__: len(q))
-        watch("second attention", tiny.transformer.encoder.layers[1].self_attn, "forward", lambda q, *_, **__: len(q))
+        watch("first attention", tiny.transformer.encoder.layers[0].self_attn.out_proj, "forward", len)
+        watch("second attention", tiny.transformer.encoder.layers[1].self_attn.out_proj, "forward", len)
         watch("pixel decoder", head.pixel_decoder.norms[0], "forward", len)
         watch("finer convolution", head.pixel_decoder.conv_layers[0], "forward", len)
         watch("mask queries", head.mask_predictor.mask_embed, "forward", len)
@@ -309,3 +319,47 @@ def test_pairs_of_no_image_are_refused(image: int, tiny: Sam3Image, pixels: torc
 def test_malformed_pairs_are_refused(prompt: Prompt) -> None:
     with pytest.raises(ValueError, match="needs text|labels"):
         pair(0, prompt)
+
+
+class TestLargestTensors:
+    """No tensor of a pass has more elements than 32 bits count, whatever memory there is."""
+
+    def test_at_full_size(self) -> None:
+        sizes = {image_elements: 43, pair_elements: 101, hit_elements: 50}
+        for elements, most in sizes.items():
+            assert LARGEST_TENSOR // elements(FULL) == most
+            assert 2 * most * elements(FULL) < 2**31 + 2 * elements(FULL)
+
+    def test_chunks_are_bounded_by_them(self, tiny: Sam3Image, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engine_module, "LARGEST_TENSOR", 3 * pair_elements(TINY))
+        sizes: list[int] = []
+        find = Forward.find
+
+        def counted(self: Forward, features: ImageFeatures, asked: EncodedPrompts) -> DecoderOutput:
+            sizes.append(len(asked.images))
+            return find(self, features, asked)
+
+        monkeypatch.setattr(Forward, "find", counted)
+        Engine(tiny, TINY, device=CPU, memory_mb=100_000).segment(
+            torch.stack([resize(IMAGES[0], TINY.resolution)]), [pair(0, PROMPTS["text"])] * 7
+        )
+        assert sizes == [3, 3, 1]
+
+
+def test_a_recorded_model_that_runs_out_of_memory_is_lost(
+    pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA graphs do not survive it: nothing smaller is tried in this process."""
+    calls: list[int] = []
+
+    def full(self: Forward, features: ImageFeatures, asked: EncodedPrompts) -> DecoderOutput:
+        calls.append(len(asked.images))
+        raise torch.OutOfMemoryError("2 GB")
+
+    monkeypatch.setattr(Forward, "find", full)
+    monkeypatch.setattr(forward_module, "stage", lambda step, device, recorded: step)
+    monkeypatch.setattr(engine_module, "records", lambda device: True)
+    recorded = Engine(build(TINY), TINY, device=CPU, memory_mb=1000, compiled=True)
+    with pytest.raises(GraphsLost, match=r"the process must end; batch\.memory_mb=.* \(2 GB\)"):
+        recorded.segment(pixels, ALL_PAIRS)
+    assert calls == [16]

@@ -19,7 +19,7 @@ SIZE_WH = (48, 32)
 
 
 def picture(mode: str = "RGB", size_wh: tuple[int, int] = SIZE_WH) -> Image.Image:
-    """Something to look at, in which every turn and flip is another picture."""
+    """Return something to look at, in which every turn and flip is another picture."""
     w, h = size_wh
     image = Image.new("RGB", size_wh, (70, 130, 200))
     draw = ImageDraw.Draw(image)
@@ -49,7 +49,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(samples: npt.NDArray[Any], color_type: int, *before_pixels: bytes, after_pixels: bytes = b"") -> bytes:
-    """PNG of uint8 or uint16 samples (h, w) or (h, w, c); color types: 0 gray, 2 RGB, 3 palette, 4 LA, 6 RGBA."""
+    """Return a PNG of uint8 or uint16 samples (h, w) or (h, w, c); types: 0 gray, 2 RGB, 3 palette, 4 LA, 6 RGBA."""
     h, w = samples.shape[:2]
     bits = 8 * samples.dtype.itemsize
     rows = b"".join(b"\0" + row.tobytes() for row in samples.astype(samples.dtype.newbyteorder(">")))
@@ -64,7 +64,7 @@ def png(samples: npt.NDArray[Any], color_type: int, *before_pixels: bytes, after
 
 
 def blank_png(width: int, height: int) -> bytes:
-    """A black 1-bit PNG that is small on disk and large in memory; a size of 0 is written as it is."""
+    """Return a black 1-bit PNG that is small on disk and large in memory; a size of 0 is written as it is."""
     rows = zlib.compressobj()
     row = bytes(1 + (width + 7) // 8)
     pixels = b"".join(rows.compress(row * 1000) for _ in range(height // 1000)) + rows.compress(row * (height % 1000))
@@ -77,7 +77,7 @@ def blank_png(width: int, height: int) -> bytes:
 
 
 def tiff(samples: npt.NDArray[Any], *tags: tuple[int, int, int], order: Literal["<", ">"] = "<") -> bytes:
-    """Uncompressed one-strip TIFF of gray samples (h, w); tags are (id, type, value) and replace the usual ones."""
+    """Return a one-strip TIFF of gray samples (h, w); tags are (id, type, value) and replace the usual ones."""
     content = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
     h, w = samples.shape
     entries = {256: (4, w), 257: (4, h), 258: (3, 8 * samples.dtype.itemsize), 259: (3, 1), 262: (3, 1), 273: (4, 0)}
@@ -93,7 +93,7 @@ def tiff(samples: npt.NDArray[Any], *tags: tuple[int, int, int], order: Literal[
 
 
 def ycck_jpeg(cmyk: tuple[int, int, int, int]) -> bytes:
-    """A flat JPEG that an Adobe program would write: CMYK inverted, its first three channels as YCbCr."""
+    """Return a flat JPEG that an Adobe program would write: CMYK inverted, its first three channels as YCbCr."""
     ycc = Image.new("RGB", (1, 1), cmyk[:3]).convert("YCbCr").getpixel((0, 0))
     assert isinstance(ycc, tuple)
     stored = (*ycc, 255 - cmyk[3])  # Pillow inverts as it writes, the decoder inverts what it makes of YCbCr
@@ -103,7 +103,7 @@ def ycck_jpeg(cmyk: tuple[int, int, int, int]) -> bytes:
 
 
 def transparent(mode: str) -> Image.Image:
-    """The picture with its left half transparent."""
+    """Return the picture with its left half transparent."""
     alpha = Image.new("L", SIZE_WH, 255)
     alpha.paste(0, (0, 0, SIZE_WH[0] // 2, SIZE_WH[1]))
     image = picture()
@@ -112,7 +112,7 @@ def transparent(mode: str) -> Image.Image:
 
 
 def good_images() -> dict[str, bytes]:
-    """Every kind of image that is labelled, under names that have broken other tools."""
+    """Return every kind of image that is labelled, under names that have broken other tools."""
     jpeg, rgb = encoded(picture(), "JPEG"), picture()
     gray16 = np.asarray(picture("L")).astype(np.uint16) * 257
     rgb16 = np.asarray(rgb).astype(np.uint16) * 257
@@ -193,7 +193,7 @@ def good_images() -> dict[str, bytes]:
 
 
 def bad_images() -> dict[str, tuple[bytes, RejectCode]]:
-    """Everything that must be rejected, with its code."""
+    """Return everything that must be rejected, with its code."""
     rgb = picture()
     jpeg, whole_png = encoded(rgb, "JPEG"), encoded(rgb, "PNG")
     noise = Image.frombytes("RGB", (64, 64), np.random.default_rng(0).bytes(64 * 64 * 3))

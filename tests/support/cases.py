@@ -46,7 +46,7 @@ def ground_truth(
     images: Sequence[Document], annotations: Sequence[Document], names: Sequence[str] = ("car",)
 ) -> Document:
     categories = [{"id": id, "name": name} for id, name in enumerate(names, start=1)]
-    numbered = [{"id": id, **one} for id, one in enumerate(annotations, start=1)]
+    numbered = [{"id": id, **annotation} for id, annotation in enumerate(annotations, start=1)]
     return {"images": list(images), "annotations": numbered, "categories": categories}
 
 
@@ -63,7 +63,7 @@ def compared(truth: Document, results: Sequence[Document], threshold: float = 0.
 
 
 def random_case(seed: int, *, crowds: bool) -> tuple[Document, list[Document]]:
-    """Images with objects of three categories, found more or less well, overlooked, invented, or found twice."""
+    """Make images with objects of three categories, found more or less well, overlooked, invented, or found twice."""
     rng = np.random.default_rng(seed)
     annotations, results = [], []
 
@@ -85,5 +85,5 @@ def random_case(seed: int, *, crowds: bool) -> tuple[Document, list[Document]]:
                 results.append(result(image_id, category_id, rectangle(*somewhere())))
     # All different, and none the threshold: what software makes of equal ones differs.
     scores = (rng.permutation(len(results)) + 0.25) / len(results)
-    scored = [{**one, "score": float(score)} for one, score in zip(results, scores, strict=True)]
+    scored = [{**result, "score": float(score)} for result, score in zip(results, scores, strict=True)]
     return ground_truth([image(id) for id in range(1, 13)], annotations, ("car", "person", "sign")), scored

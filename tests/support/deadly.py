@@ -27,7 +27,10 @@ decoding.decode = deadly
 
 
 def deadly_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """From now on, processes that start die of images made deadly. The file that each notes its death in."""
+    """Let processes that start from now on die of images made deadly.
+
+    Return the file that each notes its death in.
+    """
     site, deaths = folder / "site", folder / "deaths"
     site.mkdir()
     (site / "sitecustomize.py").write_text(SITECUSTOMIZE.format(mark=MARK, deaths=str(deaths)))
@@ -36,7 +39,7 @@ def deadly_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_deadly(image: Path) -> None:
-    """What follows the end of a picture is no part of it. Size and time stay what the plan says."""
+    """Mark an image after the end of its picture, which is no part of it; size and time stay as the plan says."""
     stat = image.stat()
     data = image.read_bytes()
     image.write_bytes(data[: len(data) - len(MARK)] + MARK)

@@ -9,6 +9,7 @@ import torch
 
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.unit import UnitLabeler
+from autolabel.sam3.device import HostTensor
 from autolabel.sam3.engine import Engine, Pair, PairResult
 
 
@@ -34,7 +35,7 @@ class FoundEverywhere:
             best_score=0.9,
             scores=scores[keep.numpy()],
             boxes_xyxy=np.zeros((int(keep.sum()), 4), np.float32),
-            mask_logits=logits[keep],
+            masks=HostTensor(logits[keep]),
         )
 
 
@@ -44,7 +45,7 @@ class FoundNowhere(FoundEverywhere):
     def _result(self, pair: Pair) -> PairResult:
         none = np.zeros((0, 4), np.float32)
         return PairResult(
-            presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, mask_logits=torch.zeros(0, 8, 8)
+            presence=0.0, best_score=0.0, scores=none[:, 0], boxes_xyxy=none, masks=HostTensor(torch.zeros(0, 8, 8))
         )
 
 

@@ -42,7 +42,7 @@ ETAGS = {"etag", "x-goog-generation"}
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What happens to requests that fit: of `methods` (a regular expression), to a path and query with `path` in it.
+    """A fault of requests that fit: of `methods` (a regular expression), to a path and query with `path` in it.
 
     One of ANSWERS; `reset` (of the connection, before anything is done), `reset_after` and `slow_down_after` (it is
     done, but the answer is lost), `stall` (nothing comes for `stall_s`), `short_body` (half of the body, then the end),
@@ -108,7 +108,7 @@ class Faults:
         return [body]
 
     def fate(self, method: str, path: str, *, conditional: bool, only: str | None = None) -> Fault | None:
-        """What is to happen to this request, counted as having happened; `only` asks for one kind."""
+        """Return what is to happen to this request, counted as having happened; `only` asks for one kind."""
         with self._lock:
             self._n_requests += only is None
             for number, (fault, until) in enumerate(self._faults):
@@ -143,9 +143,9 @@ class Faults:
             elif environ["REQUEST_METHOD"] == "POST":
                 fault = Fault(**json.loads(data))
                 self._faults.append((fault, time.monotonic() + (fault.for_s or float("inf"))))
-            told = json.dumps({"fired": self._fired, "requests": self._n_requests}).encode()
-        start_response("200 OK", [("Content-Length", str(len(told)))])
-        return [told]
+            report = json.dumps({"fired": self._fired, "requests": self._n_requests}).encode()
+        start_response("200 OK", [("Content-Length", str(len(report)))])
+        return [report]
 
 
 def s3_refusals() -> dict[str, Refusal]:
@@ -171,7 +171,7 @@ def reset(environ: dict[str, Any]) -> None:
 
 
 def collected(application: Application, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
-    """The whole answer."""
+    """Return the whole answer."""
     began: list[Any] = []
     body = b"".join(application(environ, lambda *answer: began.extend(answer)))
     return began[0], began[1], body
@@ -185,7 +185,7 @@ class FaultyS3:
 
     @contextmanager
     def failing(self, *faults: Fault) -> Iterator[None]:
-        """Faults while the block runs; the first that fits and comes up is what happens. Each kind must fire."""
+        """Make requests fail while the block runs, by the first fault that fits and comes up. Each kind must fire."""
         self.clear()
         for fault in faults:
             self.inject(fault)
@@ -203,7 +203,7 @@ class FaultyS3:
         self._ask("DELETE")
 
     def fired(self) -> dict[str, int]:
-        """How many faults of each kind, since the last `clear`."""
+        """Return how many faults of each kind there were since the last `clear`."""
         fired: dict[str, int] = self._ask("GET")["fired"]
         return fired
 
@@ -213,5 +213,5 @@ class FaultyS3:
     def _ask(self, method: str, data: bytes | None = None) -> dict[str, Any]:
         request = urllib.request.Request(f"{self.endpoint_url}{CONTROL}", data=data, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
-            told: dict[str, Any] = json.load(answer)
-        return told
+            report: dict[str, Any] = json.load(answer)
+        return report

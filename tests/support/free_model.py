@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from autolabel.pipeline.messages import LabelJob
+from autolabel.sam3.device import HostTensor
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from tests.support.bad_images import encoded
 
@@ -34,7 +35,7 @@ class FreeEngine(Engine):
             best_score=0.9,
             scores=np.full(n, 0.9, np.float32),
             boxes_xyxy=np.zeros((n, 4), np.float32),
-            mask_logits=self._disc[:n],
+            masks=HostTensor(self._disc[:n]),
         )
 
 

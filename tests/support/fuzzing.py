@@ -21,7 +21,7 @@ MOST_MEMORY_MB = 600.0  # over what was there before; a bomb that goes off takes
 
 
 def fuzz(short: int, long: int) -> settings:
-    """How many examples, in the short and in the long setting."""
+    """Return how many examples to try, in the short and in the long setting."""
     return settings(
         max_examples=long if LONG else short,
         derandomize=not LONG,
@@ -33,7 +33,7 @@ def fuzz(short: int, long: int) -> settings:
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """The block never holds much more memory than there was before it; all of it counts, that of C libraries too."""
+    """Assert that the block never holds much more memory than there was before it; C libraries' counts too."""
     before_mb = memory_mb("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     yield
@@ -49,15 +49,15 @@ def memory_mb(what: str) -> float:
 
 @contextmanager
 def explained(outcomes: Counter[bool]) -> Iterator[None]:
-    """The block comes through, or raises what a user is told in one message."""
+    """Assert that the block comes through, or raises what a user is told in one message."""
     try:
         yield
     except AutolabelError as error:
-        told = str(error)
+        message = str(error)
     else:
         outcomes[True] += 1
         return
-    assert told.strip()
+    assert message.strip()
     outcomes[False] += 1
 
 
@@ -79,12 +79,12 @@ ANYTHING = st.recursive(
 
 
 def mostly(usual: st.SearchStrategy[Any], other: st.SearchStrategy[Any] = ANYTHING) -> st.SearchStrategy[Any]:
-    """Values as they should be, and now and then something else."""
+    """Draw values as they should be, and now and then something else."""
     return st.integers(0, 11).flatmap(lambda drawn: other if drawn == 11 else usual)
 
 
 def record_of(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mappings with those fields, now and then with something else in one, without one, or something else."""
+    """Draw mappings with those fields, now and then with something else in one, without one, or something else."""
     whole = st.fixed_dictionaries({name: mostly(usual) for name, usual in values.items()})
     without = mostly(st.none(), st.sampled_from(sorted(values)))
     return mostly(st.tuples(whole, without).map(lambda drawn: {k: v for k, v in drawn[0].items() if k != drawn[1]}))
@@ -95,7 +95,7 @@ WORDS = st.sampled_from(["car", "person", "dog", "bus", "red car", "\u00e9", "e\
 
 @st.composite
 def spoilt(draw: st.DrawFn, originals: list[bytes]) -> bytes:
-    """A file with some bytes changed, some taken out or doubled, or its end cut off or another's put there."""
+    """Draw a file with some bytes changed, taken out or doubled, or its end cut off or another's put there."""
     data = bytearray(draw(st.sampled_from(originals)))
     for _ in range(draw(st.integers(0, 6))):
         if not data:

@@ -17,7 +17,7 @@ from autolabel.pipeline.job import label
 
 
 def run_label(input_uri: object, output_uri: object, *overrides: str) -> str:
-    """`autolabel label` in this process, on the Ray that the test is connected to."""
+    """Run `autolabel label` in this process, on the Ray that the test is connected to."""
     return label(compose_config("label", [f"input.uri='{input_uri}'", f"output.uri='{output_uri}'", *overrides]))
 
 
@@ -31,13 +31,13 @@ def run_export(output_uri: object, *overrides: str) -> str:
 
 
 def rows_of(output: Path) -> list[dict[str, Any]]:
-    """All rows of a local output, by image_id."""
+    """Return all rows of a local output, by image_id."""
     rows: list[dict[str, Any]] = ds.dataset(output / "labels", format="parquet").to_table().to_pylist()
     return sorted(rows, key=lambda row: row["image_id"])
 
 
 def images_of(output: JobOutput) -> list[ImageLabels]:
-    """All rows of an output that is done, by image_id."""
+    """Return all rows of an output that is done, by image_id."""
     units = range(output.plan.n_units)
     return [image for unit in units for image in read_columns(output.storage, output.uri, unit).images()]
 
@@ -46,13 +46,13 @@ def statuses(output: Path) -> Counter[str]:
     return Counter(row["status"] for row in rows_of(output))
 
 
-def assert_same_labels(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Equal rows, masks and all, but for the last digits of scores: they depend on what shares a batch."""
+def assert_same_labels(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Assert equal rows, masks and all, but for the last digits of scores: they depend on what shares a batch."""
     for key in expected.keys() - {"prompts", "instances", "candidates", "image_id", "uri"}:
-        assert found[key] == expected[key], key
+        assert actual[key] == expected[key], key
     for key in ("prompts", "instances", "candidates"):
-        assert len(found[key]) == len(expected[key])
-        for one, other in zip(found[key], expected[key], strict=True):
+        assert len(actual[key]) == len(expected[key])
+        for instance, other in zip(actual[key], expected[key], strict=True):
             for field, value in other.items():
                 near = field in ("score", "presence", "best_score")
-                assert one[field] == (pytest.approx(value, abs=1e-5) if near else value), field
+                assert instance[field] == (pytest.approx(value, abs=1e-5) if near else value), field

@@ -57,7 +57,7 @@ class Ledger:
             self._tally(promise, drill).add(Tally(*tally))
 
     def table(self) -> list[str]:
-        """As Markdown."""
+        """Return the lines of a Markdown table."""
         rows = [
             "| promise | drill | faults fired | rows lost | rows doubled | time to detect |",
             "|---|---|---|---|---|---|",

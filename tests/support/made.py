@@ -42,7 +42,7 @@ def box_mask(left: int, top: int, width: int, height: int, size_hw: tuple[int, i
 
 
 def hard_masks() -> dict[str, Mask]:
-    """Masks that formats get wrong."""
+    """Return masks that formats get wrong."""
     frame = box_mask(5, 5, 20, 20) & ~box_mask(9, 9, 12, 12)
     y, x = np.mgrid[: SIZE_HW[0], : SIZE_HW[1]]
     rng = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def make_output(
     options: Mapping[str, object] | None = None,
     unit_size: int = 3,
 ) -> JobOutput:
-    """An output at `uri` of images by URI, with their masks; None is a rejected one."""
+    """Make an output at `uri` of images by URI, with their masks; None is a rejected one."""
     storage = open_storage(uri, dict(options or {}))
     config = compose_config("label", [f"input.uri='{root}'", "output.uri=elsewhere"])
     settings = label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
@@ -103,20 +103,20 @@ def row(image_id: int, uri: str, made: Sequence[Made] | None) -> ImageLabels:
     if made is None:
         return ImageLabels(image_id=image_id, uri=uri, reject_code=RejectCode.CORRUPT, reject_detail="torn")
     size_hw = (made[0].mask.shape[0], made[0].mask.shape[1]) if made else SIZE_HW
-    found = tuple(instance(one) for one in made)
-    return ImageLabels(image_id=image_id, uri=uri, size_hw=size_hw, orientation=1, sha256="0" * 64, instances=found)
+    instances = tuple(instance(item) for item in made)
+    return ImageLabels(image_id=image_id, uri=uri, size_hw=size_hw, orientation=1, sha256="0" * 64, instances=instances)
 
 
 def stored(output: JobOutput) -> list[tuple[str, Instance]]:
-    """Every instance with the name of its image, in order."""
-    return [(output.file_name(image.uri), one) for image in images_of(output) for one in image.instances]
+    """Return every instance with the name of its image, in order."""
+    return [(output.file_name(image.uri), instance) for image in images_of(output) for instance in image.instances]
 
 
 def masks_by_name(output: JobOutput) -> dict[str, list[tuple[str, Mask]]]:
-    """Category names and masks of each image that could be read, by its name."""
+    """Return category names and masks of each image that could be read, by its name."""
     return {
         output.file_name(image.uri): [
-            (ONTOLOGY.by_id[one.category_id].name, decode(one.rle)) for one in image.instances
+            (ONTOLOGY.by_id[instance.category_id].name, decode(instance.rle)) for instance in image.instances
         ]
         for image in images_of(output)
         if image.status != Status.REJECTED

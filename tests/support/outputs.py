@@ -39,7 +39,7 @@ UNIT_SIZE = 4
 def labelled_scenes(
     folder: Path, *, count: int, seed: int = 3, overrides: Sequence[str] = (), names: Sequence[str] = ()
 ) -> JobOutput:
-    """`count` scenes in `folder/images` and their labels in `folder/labels`, a truncated file among the images.
+    """Draw `count` scenes in `folder/images`, a truncated file among them, and label them in `folder/labels`.
 
     The first scenes are called by `names` (paths below `images`), the others by their number.
 
@@ -82,11 +82,11 @@ def labelled_scenes(
 
 
 def row(image_id: int, path: Path, scene: Scene, rng: np.random.Generator, record: run_record.RunRecord) -> ImageLabels:
-    found = list(instances(scene, rng))
-    kept, others = split_by_rules(found, record.settings.rules)
+    scored = list(instances(scene, rng))
+    kept, others = split_by_rules(scored, record.settings.rules)
     prompts = []
     for prompt in record.settings.prompts:
-        own = [i for i in found if i.prompt_id == prompt.id]
+        own = [i for i in scored if i.prompt_id == prompt.id]
         prompts.append(
             PromptResult(
                 prompt_id=prompt.id,
@@ -110,7 +110,7 @@ def row(image_id: int, path: Path, scene: Scene, rng: np.random.Generator, recor
 
 
 def instances(scene: Scene, rng: np.random.Generator) -> list[Instance]:
-    found = []
+    scored = []
     for index, kind in enumerate(scene.kinds):
         for category_id, shapes in SHAPES.items():
             if kind.shape not in shapes or not scene.mask(index).any():
@@ -120,7 +120,7 @@ def instances(scene: Scene, rng: np.random.Generator) -> list[Instance]:
             rle = encode(scene.mask(index))
             own = [prompt for prompt in PROMPTS if prompt.category_id == taken_for]
             for prompt, factor in zip(own, (1.0, 0.9), strict=False):
-                found.append(
+                scored.append(
                     Instance(
                         category_id=taken_for,
                         prompt_id=prompt.id,
@@ -132,4 +132,4 @@ def instances(scene: Scene, rng: np.random.Generator) -> list[Instance]:
                         bbox_xywh=bbox_xywh(rle),
                     )
                 )
-    return found
+    return scored

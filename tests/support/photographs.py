@@ -20,7 +20,7 @@ def write_photographs(folder: Path) -> None:
 
 
 def draw_photograph(seed: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """RGB (h, w, 3)."""
+    """Return RGB (h, w, 3)."""
     rng = np.random.default_rng(seed)
     height, width = size_hw
     y, x = np.mgrid[0:height, 0:width] / height  # both in heights of the picture
@@ -38,12 +38,14 @@ def draw_photograph(seed: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8
     for _ in range(12):
         colour, radius = rng.uniform(40, 255, 3), rng.uniform(0.02, 0.09)
         across, down = rng.uniform(0, width / height), rng.uniform(0.72, 0.95)
-        shadow = 1 - np.hypot((x - across - 0.6 * radius) / 1.6, (y - down - 0.9 * radius) * 3) / radius
-        picture = blend(picture, picture * 0.4, shadow * 8)
-        u, v = (x - across) / radius, (y - down) / radius
+        top, left = (max(0, int((centre - 1.1 * radius) * height)) for centre in (down, across))
+        near = np.s_[top : int((down + 1.4 * radius) * height), left : int((across + 2.3 * radius) * height)]
+        u, v = (x[near] - across) / radius, (y[near] - down) / radius
+        shadow = 1 - np.hypot((u - 0.6) / 1.6, (v - 0.9) * 3)
+        picture[near] = blend(picture[near], picture[near] * 0.4, shadow * 8)
         depth = np.sqrt(np.clip(1 - u**2 - v**2, 0, None))
         lit = np.clip(0.6 * depth - 0.5 * u - 0.6 * v, 0.08, None)[..., None]
-        picture = blend(picture, colour * lit + 160 * lit**12, (1 - np.hypot(u, v)) * radius * height)
+        picture[near] = blend(picture[near], colour * lit + 160 * lit**12, (1 - np.hypot(u, v)) * radius * height)
     corners = 1 - 0.25 * ((x - width / height / 2) ** 2 + (y - 0.5) ** 2)[..., None]
     grain = rng.normal(0, 4, (height, width, 3))
     pixels: npt.NDArray[np.uint8] = np.clip(picture * corners + grain, 0, 255).astype(np.uint8)
@@ -51,7 +53,7 @@ def draw_photograph(seed: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8
 
 
 def texture(rng: np.random.Generator, size_hw: tuple[int, int], *, roughness: float) -> Field:
-    """Noise (h, w) of mean 0 and deviation 1 at every scale, as clouds (0.4) and stones (0.9) have it."""
+    """Return noise (h, w) of mean 0 and deviation 1 at every scale, as clouds (0.4) and stones (0.9) have it."""
     frequency = np.hypot(np.fft.fftfreq(size_hw[0])[:, None], np.fft.rfftfreq(size_hw[1])[None])
     frequency[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.normal(size=size_hw)) / frequency ** (2 - roughness)
@@ -60,12 +62,12 @@ def texture(rng: np.random.Generator, size_hw: tuple[int, int], *, roughness: fl
 
 
 def shade(at: Field, above: tuple[int, int, int], below: tuple[int, int, int]) -> Field:
-    """A colour that goes over into another from 0 to 1."""
+    """Return a colour that goes over into another from 0 to 1."""
     at = np.clip(at, 0, 1)[..., None]
     return np.array(above) * (1 - at) + np.array(below) * at
 
 
 def blend(behind: Field, front: Field, inside_px: Field) -> Field:
-    """What is in front, where its edge is so far away; over two pixels, as a lens draws an edge."""
+    """Return what is in front, where its edge is so far away; over two pixels, as a lens draws an edge."""
     covered = np.clip(inside_px / 2 + 0.5, 0, 1)[..., None]
     return behind * (1 - covered) + front * covered

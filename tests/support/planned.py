@@ -22,13 +22,13 @@ ONTOLOGY = Ontology(
 
 
 def prepared(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
-    """A job over six drawn images, the last one broken, in units of three."""
+    """Plan a job over six drawn images, the last one broken, in units of three."""
     write_scenes(tmp_path / "in", count=5, seed=0)
     return planned_job(tmp_path, "output.unit_size=3", *overrides)
 
 
 def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
-    """A job over the images in `in`, its plan sealed."""
+    """Plan a job over the images in `in`, its plan sealed."""
     uris = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out"]
     config: LabelConfig = compose_config("label", [*uris, *overrides])
     storage = open_storage(config.output.uri, {})

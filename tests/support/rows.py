@@ -30,8 +30,8 @@ def instance(phrase: str | None) -> Instance:
     )
 
 
-def row(image_id: int, **found: Any) -> ImageLabels:
-    return ImageLabels(image_id=image_id, uri=f"s3://bucket/{image_id}.jpg", sha256="0" * 64, **found)
+def row(image_id: int, **values: Any) -> ImageLabels:
+    return ImageLabels(image_id=image_id, uri=f"s3://bucket/{image_id}.jpg", sha256="0" * 64, **values)
 
 
 def looked_at(image_id: int, *instances: Instance) -> ImageLabels:

@@ -36,7 +36,7 @@ class S3:
 
 @contextmanager
 def s3_server(latency_s: float = 0.0) -> Iterator[str]:
-    """A running server's address."""
+    """Start a server; yield its address."""
     command = [sys.executable, "-m", "tests.support.s3_server", str(latency_s)]
     with subprocess.Popen(
         command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

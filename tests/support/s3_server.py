@@ -22,7 +22,7 @@ class QuietHandler(WSGIRequestHandler):
         pass
 
     def handle_expect_100(self) -> bool:
-        """An S3 that stalls does so before it asks for the body, which the client holds back until then."""
+        """Stall before the body is asked for, as an S3 that stalls does: the client holds it back until then."""
         conditional = "If-None-Match" in self.headers
         fault = faults.fate(self.command, self.path, conditional=conditional, only="stall")
         if fault is None:

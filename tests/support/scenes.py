@@ -11,7 +11,7 @@ DIFFERENT = 12  # scenes; more images than that repeat them
 
 
 def write_scenes(folder: Path, *, count: int, seed: int) -> list[str]:
-    """`count` scenes, PNG and JPEG by turns, and one truncated file; the names written, in order."""
+    """Write `count` scenes, PNG and JPEG by turns, and one truncated file; return their names, in order."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = [encoded(seed, index) for index in range(min(count, DIFFERENT))]
     names = [f"scene-{index + 1:02d}.{'jpg' if index % 2 else 'png'}" for index in range(count)]

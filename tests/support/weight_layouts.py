@@ -13,7 +13,7 @@ IN_SAFETENSORS = {torch.float32: "F32", torch.float16: "F16", torch.complex64: "
 
 
 def released(state: State) -> State:
-    """The layout of sam3.pt: the detector's weights, and those of the video tracker and its neck."""
+    """Return the layout of sam3.pt: the detector's weights, and those of the video tracker and its neck."""
     return {
         **{f"detector.{name}": tensor for name, tensor in state.items()},
         f"detector.{NECK}sam2_convs.0.conv_1x1.bias": torch.ones(4),
@@ -22,7 +22,7 @@ def released(state: State) -> State:
 
 
 def multiplex(state: State) -> State:
-    """The layout of sam3.1_multiplex.pt: a neck of three levels, and two more necks for the trackers."""
+    """Return the layout of sam3.1_multiplex.pt: a neck of three levels, and two more necks for the trackers."""
     detector = {name: tensor for name, tensor in state.items() if not name.startswith(f"{NECK}convs.3.")}
     necks = {
         name.replace(".convs.", f".{kind}_convs."): tensor.clone()
@@ -38,7 +38,7 @@ def multiplex(state: State) -> State:
 
 
 def comfyui(state: State) -> State:
-    """The layout of ComfyUI's file of SAM 3.1: half precision, without what can be computed or is never read."""
+    """Return the layout of ComfyUI's file of SAM 3.1: half precision, without what can be computed or is never read."""
     return {
         name: tensor.half()
         for name, tensor in multiplex(state).items()
@@ -47,12 +47,12 @@ def comfyui(state: State) -> State:
 
 
 def transformers(state: State) -> State:
-    """The layout of `Sam3Model.save_pretrained`."""
+    """Return the layout of `Sam3Model.save_pretrained`."""
     return {there: part.contiguous() for name in state for there, part in to_transformers(name, state[name]).items()}
 
 
 def transformers_video(state: State) -> State:
-    """The layout of the model.safetensors on the hub, a `Sam3VideoModel`."""
+    """Return the layout of the model.safetensors on the hub, a `Sam3VideoModel`."""
     return {
         **{f"detector_model.{name}": tensor for name, tensor in transformers(state).items()},
         "tracker_model.memory_fuser.layers.0.scale": torch.ones(4),
@@ -61,14 +61,14 @@ def transformers_video(state: State) -> State:
 
 
 def older(state: State) -> State:
-    """The layout of Meta's files from before the release."""
+    """Return the layout of Meta's files from before the release."""
     return {f"sam3_model.{name}": tensor for name, tensor in state.items()} | {
         "sam2_predictor.maskmem_tpos_enc": torch.ones(7, 1, 1, 64)
     }
 
 
 def with_predictor(state: State) -> State:
-    """An image model that was built with its interactive predictor."""
+    """Return an image model that was built with its interactive predictor."""
     return state | {
         "inst_interactive_predictor.model.no_mem_embed": torch.ones(1, 1, 4),
         f"{NECK}sam2_convs.0.conv_1x1.bias": torch.ones(4),
@@ -76,7 +76,7 @@ def with_predictor(state: State) -> State:
 
 
 def real_rotary(state: State) -> State:
-    """Rotary tables as SAM 3.1's code can have them, in real numbers."""
+    """Return rotary tables as SAM 3.1's code can have them, in real numbers."""
     tables = {name: tensor for name, tensor in state.items() if name.endswith("freqs_cis")}
     return {name: tensor for name, tensor in state.items() if name not in tables} | {
         f"{name}_{part}": getattr(table, part).contiguous()
@@ -90,7 +90,7 @@ def prefixed(state: State, prefix: str) -> State:
 
 
 def write_holes(path: Path, state: State) -> None:
-    """A safetensors file with these names and shapes and a hole for their bytes: it takes no room on the disk."""
+    """Write a safetensors file with these names and shapes and a hole for their bytes: it takes no room on the disk."""
     header, end = {}, 0
     for name, tensor in state.items():
         start, end = end, end + tensor.numel() * tensor.element_size()
