@@ -65,6 +65,30 @@ class ExemplarsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectsConfig:
+    uri: str | None = key(
+        None,
+        "Mask given objects instead of looking for concepts: a COCO file, an object for each annotation's bbox or "
+        "points; or the data.yaml, or its folder, of a YOLO data set.",
+    )
+    column: str | None = key(None, "The manifest's column of objects: a list of {id, category, bbox, points}.")
+    box_format: str = key("xywh", "How a box is written: xywh, xyxy or cxcywh.")
+    normalized: bool = key(False, "Boxes and points are fractions of the image's width and height instead of pixels.")
+    use_masks: bool = key(False, "Refine the segmentation that an object has instead of starting from box and points.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverythingConfig:
+    points_per_side: int | None = key(
+        None, "Mask everything there is instead of looking for concepts: whatever a grid of so many points lies on."
+    )
+    iou: float = key(0.8, "Keep masks whose predicted IoU is above this.")
+    stability: float = key(0.95, "Keep masks that change no more than this with the cut-off (IoU of two of them).")
+    nms: float = key(0.7, "Overlap (IoU) above which the weaker of two masks is dropped.")
+    crop_layers: int = key(0, "Look again at 2 x 2 crops, at 4 x 4 too, and so on: finds what is small.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     architecture: str = key("tiny", "Which SAM3 to build: full (Meta's sizes) or tiny (the demo's).")
     checkpoint: str | None = key(
@@ -136,9 +160,15 @@ class LabelConfig:
     output: NewOutputConfig = field(default_factory=NewOutputConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     exemplars: ExemplarsConfig = field(default_factory=ExemplarsConfig)
+    objects: ObjectsConfig = field(default_factory=ObjectsConfig)
+    everything: EverythingConfig = field(default_factory=EverythingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
-    threshold: float = key(0.5, "Keep instances with a score (sigmoid of the logit times presence) above this.")
+    threshold: float | None = key(
+        None,
+        "Keep instances with a score above this: the sigmoid of the logit times presence, of a given object the "
+        "predicted IoU; null: 0.5, and 0 for given objects and everything.",
+    )
     keep_threshold: float = key(
         0.2, "Store what has a score above this beside them, for `autolabel refine`; 1 stores nothing below threshold."
     )

@@ -6,18 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
 from autolabel.config import PromptsConfig
 from autolabel.errors import BadInput, did_you_mean, quoted_value
 from autolabel.prompts.ontology import Category, Ontology, normalized, sameness
+from autolabel.prompts.yaml_files import read_yaml
 from autolabel.storage import open_storage
 from autolabel.storage.uris import absolute_uri
 
 MAX_ID = 2**31 - 1  # ids are 32-bit integers in the label files
-
-
-MAX_DEPTH = 100  # of lists and mappings in a prompt file, which needs 4
 
 
 def parse_prompt_file(text: str, place: str) -> list[Any]:
@@ -25,11 +21,7 @@ def parse_prompt_file(text: str, place: str) -> list[Any]:
 
     `place` is how problems name the file. The entries themselves are checked by `read_categories`.
     """
-    try:
-        _refuse_traps(text)
-        document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  # a safe loader
-    except (yaml.YAMLError, ValueError, LookupError) as error:  # the last two: of a number, a date or a boolean
-        raise BadInput(f"{place}: not YAML: {' '.join(str(error).split())}") from error
+    document = read_yaml(text, place)
     if isinstance(document, dict):
         problems = [f"{place}: {_unknown_field(name, ['categories'])}" for name in document if name != "categories"]
         if problems:
@@ -43,7 +35,7 @@ def parse_prompt_file(text: str, place: str) -> list[Any]:
 def read_categories(
     entries: Sequence[Any], *, place: str, count_tokens: Callable[[Sequence[str]], list[int]], max_tokens: int
 ) -> Ontology:
-    """Return categories of a list of phrases and mappings; raise BadInput with every problem, each with its index.
+    """Return the categories of a list of phrases and mappings; raise BadInput with every problem, each with its index.
 
     A string is a category of that name and phrase. A mapping has `name` and may have `id`, `supercategory`, `phrases`
     (a string or a list; by default the name), `threshold` and `max_instances`. Ids not given are 1, 2, 3... in order,
@@ -52,8 +44,17 @@ def read_categories(
     if not entries:
         raise BadInput(f"{place}: no categories; give at least one phrase")
     readers = [_EntryReader(entry, f"{place}[{index}]") for index, entry in enumerate(entries)]
-    _refuse_repeats(readers)
     _refuse_long_phrases(readers, count_tokens, max_tokens)
+    return _ontology_of(readers)
+
+
+def read_names(entries: Sequence[Mapping[str, Any]], *, place: str) -> Ontology:
+    """Return the categories of mappings as `read_categories` does, without phrases: nothing is looked for by them."""
+    return _ontology_of([_EntryReader(entry, f"{place}[{index}]", asks=False) for index, entry in enumerate(entries)])
+
+
+def _ontology_of(readers: Sequence["_EntryReader"]) -> Ontology:
+    _refuse_repeats(readers)
     problems = [f"{reader.place}: {problem}" for reader in readers for problem in reader.problems]
     if problems:
         raise BadInput(problems)
@@ -67,7 +68,7 @@ def read_categories(
 class _EntryReader:
     """One entry as a category, with what is wrong with it. An id of 0 is one still to be given."""
 
-    def __init__(self, entry: Any, place: str) -> None:
+    def __init__(self, entry: Any, place: str, *, asks: bool = True) -> None:
         self.place = place
         self.problems: list[str] = []
         fields: Mapping[Any, Any] = entry if isinstance(entry, Mapping) else {"name": entry}
@@ -82,7 +83,7 @@ class _EntryReader:
         self.category = Category(
             id=self._integer("id", fields.get("id"), MAX_ID) or 0,
             name=name or "",
-            phrases=self._phrases(fields["phrases"]) if "phrases" in fields else ((name,) if name else ()),
+            phrases=self._phrases(fields["phrases"]) if "phrases" in fields else ((name,) if name and asks else ()),
             supercategory=None if supercategory is None else self._text("supercategory", supercategory),
             threshold=self._threshold(fields.get("threshold")),
             max_instances=self._integer("max_instances", fields.get("max_instances"), MAX_ID),
@@ -172,33 +173,6 @@ def _kind(value: Any) -> str:
             return "not text"
         case _:
             return f"a {type(value).__name__}"
-
-
-def _refuse_traps(text: str) -> None:
-    """Raise YAMLError for what no list of categories needs and a few lines of which exhaust a process.
-
-    That is depth, by the stack of the C parser, and merge keys of aliases, by the memory for what they stand for.
-    """
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH}")
-        if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
-            raise yaml.YAMLError("merge keys (<<) are not read here; write the fields out")
-
-
-class _UniqueKeys(yaml.CSafeLoader):  # type: ignore[misc]  # untyped, as above
-    """Refuses a mapping that names a key twice; YAML itself would keep the last in silence."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                mark = node.value[index][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"{name!r} is given twice", mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
 
 
 def named_in(entries: Sequence[Any]) -> Ontology:
