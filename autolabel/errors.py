@@ -17,6 +17,7 @@ import difflib
 import reprlib
 from collections.abc import Collection, Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 
@@ -101,3 +102,11 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return ` (did you mean 'car'?)`, or nothing if no known name is close."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def did_you_mean_beside(path: Path) -> str:
+    """Return ` (did you mean 'photos'?)` where a path that leads nowhere has a similar one beside it."""
+    try:
+        return "" if path.exists() else did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return ""

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from autolabel.cli.commands import RUN, USAGE
+from autolabel.cli.commands import RUN
+from autolabel.cli.help import USAGE
 from autolabel.errors import RejectCode
 from autolabel.exports import FORMATS
 

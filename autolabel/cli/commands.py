@@ -13,45 +13,28 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from autolabel.cli.help import help_text
+from autolabel.cli.help import SUBMIT_USAGE, USAGE, help_text
 from autolabel.config import COMMANDS
-from autolabel.config.compose import conf_dir, register_schemas, to_settings
-from autolabel.config.overrides import expand_prompts
-from autolabel.errors import AutolabelError
+from autolabel.config.compose import checked_arguments, conf_dir, register_schemas, to_settings
+from autolabel.errors import AutolabelError, BadInput, did_you_mean
 from autolabel.redaction import redacted, redacted_override
 from autolabel.signals import interruptible, witnessed
 from autolabel.version import __version__
 
 BAD_CONFIGURATION = 2
 
-USAGE = """\
-usage: autolabel <command> [key=value ...]
-
-  label        label the images of input.uri with the concepts of prompts, into output.uri
-  status       say how far the job of output.uri is, how fast it goes, and who is at work on it
-  verify       check every promise about the labels in output.uri
-  refine       label refined.uri by other thresholds and limits from what output.uri holds, without the model
-  export       write the labels in output.uri in another format
-  evaluate     measure the labels in output.uri against a ground truth, and find better thresholds
-  report       rank the images of output.uri by doubt, and show its labels as a page for a browser
-  submit       run one of these commands on the Ray cluster of RAY_API_SERVER_ADDRESS: autolabel submit label ...
-  demo-scenes  draw images to try it on, with their ground truth, into output.uri
-
-for example: autolabel label input.uri=photos output.uri=labels 'prompts=[person, red car]' model=sam3
-
-autolabel <command> --help explains every key of a command; --cfg job prints what it would run with.
-"""
-
 
 def label(settings: Any) -> int:
     if starts_ray(settings.cluster.address):
         # Ray listens on every interface, and reads this when it is imported: let only this user's processes in.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    from autolabel.pipeline.job import label as run  # imports torch and ray, which the other commands do without
+    from autolabel.pipeline.precheck import check_at_first_sight
+
+    check_at_first_sight(settings)
+    from autolabel.pipeline.job import label as run  # imports torch and ray, which takes seconds
 
     print(run(settings))
     return 0
@@ -130,22 +113,24 @@ RUN: dict[str, Callable[[Any], int]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0 if arguments else BAD_CONFIGURATION
-    if arguments[0] == "--version":
+    asked_for_help = not {"-h", "--help"}.isdisjoint(arguments)
+    if "--version" in arguments:
         print(f"autolabel {__version__}")
         return 0
-    command, *overrides = arguments
-    if command == "submit" and overrides and overrides[0] in COMMANDS:
-        return submit(overrides[0], overrides[1:])
+    submitted = arguments[:1] == ["submit"]
+    usage = SUBMIT_USAGE if submitted else USAGE
+    command, *overrides = arguments[submitted:] or [""]
+    if command in ("", "-h", "--help"):
+        print(usage, end="")
+        return 0 if asked_for_help else BAD_CONFIGURATION
     if command not in COMMANDS:
-        print(f"autolabel: there is no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
+        unknown = f"there is no command {command!r}{did_you_mean(command, [*COMMANDS, 'submit'])}"
+        print(f"autolabel: {unknown}\n\n{usage}", end="", file=sys.stderr)
         return BAD_CONFIGURATION
-    if "-h" in overrides or "--help" in overrides:
-        print(help_text(command), end="")
+    if asked_for_help:
+        print(f"{SUBMIT_USAGE}\n" if submitted else "", help_text(command), sep="", end="")
         return 0
-    return run_command(command, overrides)
+    return submit(command, overrides) if submitted else run_command(command, overrides)
 
 
 def submit(command: str, overrides: list[str]) -> int:
@@ -153,9 +138,9 @@ def submit(command: str, overrides: list[str]) -> int:
 
     try:
         return run(command, overrides)
-    except (AutolabelError, HydraException, OmegaConfBaseException) as error:
+    except AutolabelError as error:
         print(f"autolabel submit {command}: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, AutolabelError) else BAD_CONFIGURATION
+        return error.exit_code
 
 
 def run_command(command: str, overrides: list[str]) -> int:
@@ -167,7 +152,7 @@ def run_command(command: str, overrides: list[str]) -> int:
         nonlocal code
         code = 1  # what a traceback, which Hydra prints, ends with
         try:
-            settings = to_settings(composed)
+            settings = to_settings(command, composed)
             with interruptible(farewell), witnessed(f"autolabel {command}: its process was ended; {how_to_go_on}"):
                 code = RUN[command](settings)
         except AutolabelError as error:
@@ -189,8 +174,13 @@ def run_command(command: str, overrides: list[str]) -> int:
     def farewell() -> None:
         print(f"autolabel {command}: interrupted; {how_to_go_on}", file=sys.stderr, flush=True)
 
+    try:
+        checked = checked_arguments(command, overrides)
+    except BadInput as error:
+        print(f"autolabel {command}: {error}", file=sys.stderr)
+        return error.exit_code
     register_schemas()
-    sys.argv = [f"autolabel {command}", *expand_prompts(overrides)]
+    sys.argv = [f"autolabel {command}", *checked]
     shows_configuration = any(override.startswith(("--cfg", "-c")) for override in overrides)
     try:
         with redacted_stdout() if shows_configuration else nullcontext():

@@ -11,21 +11,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from autolabel.config.compose import compose_config, conf_dir
-from autolabel.config.overrides import expand_prompts, quoted
+from autolabel.config.compose import checked_arguments, compose_config, conf_dir
+from autolabel.config.keys import keys_of
+from autolabel.config.overrides import quoted
 from autolabel.errors import BadInput, JobFailed
 from autolabel.redaction import redacted_override
 from autolabel.storage.uris import scheme_of
 
 SHIPPED = ("prompts.uri", "exemplars.uri")  # small files that the driver reads: they go along
 SEND_FOR_S = 60.0
-PLACES = ("uri", "image_root", "checkpoint")  # names of settings that say where something is
 
 
 def submit(command: str, overrides: Sequence[str], *, ask: Callable[[str], str] = input) -> int:
@@ -36,9 +36,8 @@ def submit(command: str, overrides: Sequence[str], *, ask: Callable[[str], str] 
     Raises:
         BadInput: the settings are wrong, name a place of this machine or a secret, or there is no cluster.
         JobFailed: the cluster does not take the job.
-        hydra.errors.HydraException: an override is wrong.
     """
-    settings = compose_config(command, list(overrides))
+    settings = compose_config(command, overrides)
     problems = list(places_of_this_machine(settings))
     problems += [
         f"{override.partition('=')[0]}: Ray's dashboard would show it; give credentials by the cluster's own means"
@@ -53,7 +52,7 @@ def submit(command: str, overrides: Sequence[str], *, ask: Callable[[str], str] 
         hint = "RAY_API_SERVER_ADDRESS=http://<head>:8265 names a Ray cluster"
         raise BadInput(f"{hint}; there is none, or it does not answer: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
-        sent = stage(Path(folder), settings, expand_prompts(list(overrides)))
+        sent = stage(Path(folder), settings, checked_arguments(command, overrides))
         entrypoint = shlex.join(["python", "-m", "autolabel.cli", command, *sent])
         job_id = send(client, entrypoint, folder)
     print(f"autolabel submit: {job_id}: {entrypoint}", file=sys.stderr, flush=True)
@@ -84,14 +83,12 @@ def send(client: JobSubmissionClient, entrypoint: str, folder: str) -> str:
             time.sleep(1)
 
 
-def places_of_this_machine(settings: Any, prefix: str = "") -> Iterator[str]:
+def places_of_this_machine(settings: Any) -> Iterator[str]:
     """Yield a problem for each path that means nothing to another machine."""
-    for entry in fields(settings):
-        name, value = f"{prefix}{entry.name}", getattr(settings, entry.name)
-        if is_dataclass(value):
-            yield from places_of_this_machine(value, f"{name}.")
-        elif entry.name in PLACES and name not in SHIPPED and value and is_relative(value):
-            yield f"{name}: {value!r} is a path of this machine; the cluster needs a URL, or a path all nodes share"
+    for key in keys_of(type(settings)):
+        value = attrgetter(key.name)(settings)
+        if key.is_place and key.name not in SHIPPED and value and is_relative(value):
+            yield f"{key.name}: {value!r} is a path of this machine; the cluster needs a URL, or a path all nodes share"
 
 
 def is_relative(uri: str) -> bool:

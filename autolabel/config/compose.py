@@ -3,18 +3,23 @@
 Importing this module imports neither torch nor ray.
 """
 
-from collections.abc import Iterator
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from autolabel.config.keys import keys_of
+from autolabel.config.mistakes import Grammar
 from autolabel.config.overrides import expand_prompts
 from autolabel.config.schema import COMMANDS
-from autolabel.config.validation import problems_of
+from autolabel.config.validation import missing_keys, problems_of
 from autolabel.errors import BadInput
 
 
@@ -57,38 +62,104 @@ def allow_overrides(node: DictConfig) -> None:
             allow_overrides(child)
 
 
-def compose_config(command: str, overrides: list[str]) -> Any:
+def grammar_of(command: str, config_dirs: Sequence[str] = ()) -> Grammar:
+    """Return what can be typed after a command; `config_dirs` are folders with more choices."""
+    keys = {key.name: key for key in keys_of(COMMANDS[command])}
+    schema = OmegaConf.structured(COMMANDS[command])
+    allow_overrides(schema)
+    folders = [conf_dir(), *map(Path, config_dirs)]
+    return Grammar(
+        command=command,
+        keys=keys,
+        groups={
+            group: sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+            for group in groups_of(command)
+        },
+        schema=schema,
+        command_of={
+            key.name: other for other, schema in COMMANDS.items() for key in keys_of(schema) if key.name not in keys
+        },
+    )
+
+
+def groups_of(command: str) -> dict[str, str]:
+    """Return the groups of a command that conf/ has choices for, with the one that is taken where nothing is said."""
+    defaults = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text("utf-8"))["defaults"]
+    return {group: choice for entry in defaults if isinstance(entry, dict) for group, choice in entry.items()}
+
+
+def checked_arguments(command: str, arguments: Sequence[str]) -> list[str]:
+    """Return what was typed after a command as Hydra takes it.
+
+    Raises:
+        BadInput: a line for each mistake, and one for each problem that the rest would have by itself.
+    """
+    config_dirs = values_of_option(arguments, "--config-dir", "-cd")
+    typed = grammar_of(command, config_dirs).read(arguments)
+    names = values_of_option(arguments, "--config-name", "-cn")
+    problems = [*typed.problems, *(problem for name in names if (problem := file_problem(command, name, config_dirs)))]
+    if not problems:
+        return expand_prompts(typed.taken)
+    with suppress(HydraException, OmegaConfBaseException):
+        if not any(argument.startswith("-") for argument in typed.taken):  # or another file would have its say
+            problems += problems_of(OmegaConf.to_object(composed(command, expand_prompts(typed.taken))))
+    raise BadInput(problems)
+
+
+def file_problem(command: str, name: str, config_dirs: Sequence[str]) -> str | None:
+    """Return what is wrong with the file of a --config-name, as far as is seen without composing it."""
+    file = f"{name.removesuffix('.yaml')}.yaml"
+    path = next((path for folder in [conf_dir(), *map(Path, config_dirs)] if (path := folder / file).is_file()), None)
+    if path is None:
+        where = " or ".join(config_dirs) or f"{conf_dir()}; --config-dir names the folder of yours"
+        return f"--config-name: there is no {file} in {where}"
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        return f"{path}: not YAML: {' '.join(str(error).split())}"
+    goes_on = isinstance(document, dict) and "defaults" in document
+    return None if goes_on else f"{path}: {how_to_go_on(command)}"
+
+
+def how_to_go_on(command: str) -> str:
+    return f"begin it with `defaults: [{command}, _self_]`, from which it goes on"
+
+
+def values_of_option(arguments: Sequence[str], *names: str) -> list[str]:
+    """Return the values that an option is given, by any of its names."""
+    values = list[str]()
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in names:
+            values += [value] if equals else arguments[index + 1 : index + 2]
+    return values
+
+
+def compose_config(command: str, overrides: Sequence[str]) -> Any:
     """Return what `autolabel <command> <overrides>` runs with, for notebooks and tests.
 
     Raises:
-        BadInput: the settings are wrong; hydra.errors.HydraException: an override is.
+        BadInput: an override or the settings are wrong.
     """
+    return to_settings(command, composed(command, checked_arguments(command, overrides)))
+
+
+def composed(command: str, overrides: list[str]) -> DictConfig:
     register_schemas()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_settings(compose(command, expand_prompts(overrides)))
+        return compose(command, overrides)
 
 
-def to_settings(composed: DictConfig) -> Any:
+def to_settings(command: str, composed: DictConfig) -> Any:
     """Return the frozen dataclass of a composed configuration.
 
     Raises:
         BadInput: with every problem between and within its fields.
     """
-    try:
-        settings = OmegaConf.to_object(composed)
-    except FrozenInstanceError as error:  # an override of `+key=`
-        raise BadInput(f"a key that is not in --help cannot be added: {error}") from error
-    problems = list(problems_of(settings))
+    if OmegaConf.get_type(composed) is not COMMANDS[command]:
+        raise BadInput(f"--config-name: the file is of another command: {how_to_go_on(command)}")
+    settings = OmegaConf.to_object(composed)
+    problems = [*missing_keys(settings), *problems_of(settings)]
     if problems:
         raise BadInput(problems)
     return settings
-
-
-def describe_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Yield every key of a command: (dotted name, default, sentence)."""
-    for entry in fields(schema):
-        if is_dataclass(entry.type):
-            yield from describe_keys(entry.type, f"{prefix}{entry.name}.")  # type: ignore[arg-type]  # narrowed to a class
-        else:
-            default = entry.default_factory() if callable(entry.default_factory) else entry.default
-            yield f"{prefix}{entry.name}", default, entry.metadata["help"]

@@ -15,11 +15,15 @@ def expand_prompts(overrides: list[str]) -> list[str]:
         path = value.strip("'\"")
         if name == "prompts" and value.startswith("["):
             expanded += ["prompts=none", f"prompts.categories={quoted_phrases(value)}"]
-        elif name == "prompts" and path.lower().endswith((".yaml", ".yml")):
+        elif name == "prompts" and is_prompt_file(path):
             expanded += ["prompts=none", f"prompts.uri={quoted(path)}"]
         else:
             expanded.append(override)
     return expanded
+
+
+def is_prompt_file(path: str) -> bool:
+    return path.lower().endswith((".yaml", ".yml"))
 
 
 def quoted_phrases(value: str) -> str:

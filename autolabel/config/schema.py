@@ -10,9 +10,12 @@ from typing import Any
 SAME = "same"  # in a refinement: as the labels were made
 
 
-def key(default: Any, sentence: str) -> Any:
-    """Return a dataclass field with its default and the sentence that `--help` prints."""
-    metadata = {"help": sentence}
+def key(default: Any, sentence: str, *, example: str | None = None) -> Any:
+    """Return a dataclass field with its default and the sentence that `--help` prints.
+
+    A key with an example of its values is required.
+    """
+    metadata = {"help": sentence, "example": example}
     if isinstance(default, type) or (callable(default) and not isinstance(default, str)):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -21,8 +24,11 @@ def key(default: Any, sentence: str) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:
     uri: str = key(
-        "", "Folder, prefix or glob on any fsspec URL, a manifest (.parquet, .csv, .jsonl), or a COCO .json."
+        "",
+        "Folder, prefix or glob on any fsspec URL, a manifest (.parquet, .csv, .jsonl), or a COCO .json.",
+        example="photos",
     )
+    uri_column: str = key("uri", "The manifest's column with the path or URL of each image.")
     image_root: str | None = key(
         None, "What a manifest's or a COCO file's relative paths start from; its own folder by default."
     )
@@ -86,7 +92,7 @@ class NmsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    uri: str = key("", "Folder or prefix of the output: local, s3://, gs:// or az://.")
+    uri: str = key("", "Folder or prefix of the output: local, s3://, gs:// or az://.", example="labels")
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver, such as {endpoint_url: ...} for MinIO.")
 
 
@@ -172,11 +178,16 @@ class RefinedNmsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefinedConfig(OutputConfig):
+    uri: str = key("", "Folder or prefix of the new labels; those at output.uri stay as they are.", example="refined")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefineConfig:
     """Settings of `autolabel refine`."""
 
     output: OutputConfig = field(default_factory=OutputConfig)
-    refined: OutputConfig = field(default_factory=OutputConfig)
+    refined: RefinedConfig = field(default_factory=RefinedConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     threshold: int | float | str = key("same", "As label's; no lower than what is stored; same: as it was.")
     nms: RefinedNmsConfig = field(default_factory=RefinedNmsConfig)
@@ -196,15 +207,23 @@ class ExportConfig:
         "instances.",
     )
     splits: dict[str, float] = key(
-        dict,
-        "Shares of the images in the splits of a format that has some; nothing is {train: 0.8, val: 0.1, test: 0.1}.",
+        dict, "Shares of the images in a format's splits; without any, {train: 0.8, val: 0.1, test: 0.1}."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroundTruthConfig:
-    uri: str = key("", "COCO file of masks, as run lengths or polygons; with LVIS's lists where it knows only a part.")
+    uri: str = key(
+        "",
+        "COCO file of masks, as run lengths or polygons; with LVIS's lists where it knows only a part.",
+        example="ground_truth.json",
+    )
     storage_options: dict[str, Any] = key(dict, "Passed to the fsspec driver of the ground truth.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedConfig(OutputConfig):
+    uri: str = key("", "Folder or prefix of the labels to measure; this or results.uri.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +246,7 @@ class EvaluateConfig:
     """Settings of `autolabel evaluate`."""
 
     ground_truth: GroundTruthConfig = field(default_factory=GroundTruthConfig)
-    output: OutputConfig = field(default_factory=OutputConfig)
+    output: EvaluatedConfig = field(default_factory=EvaluatedConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -256,10 +275,15 @@ class ReportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScenesConfig(OutputConfig):
+    uri: str = key("", "Folder or prefix for the images and their ground_truth.json.", example="scenes")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoScenesConfig:
     """Settings of `autolabel demo-scenes`."""
 
-    output: OutputConfig = field(default_factory=OutputConfig)
+    output: ScenesConfig = field(default_factory=ScenesConfig)
     count: int = key(200, "How many scenes to draw.")
     seed: int = key(7, "Which series of scenes; 1 is what the demo model was trained on, 2 what it was validated on.")
 

@@ -3,67 +3,53 @@
 import math
 import re
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
+from autolabel.config.keys import keys_of
 from autolabel.config.schema import (
     SAME,
     DemoScenesConfig,
     EvaluateConfig,
     ExportConfig,
     LabelConfig,
-    OutputConfig,
     PromptsConfig,
     RefineConfig,
     ReportConfig,
-    StatusConfig,
-    VerifyConfig,
 )
 from autolabel.errors import RejectCode
 from autolabel.redaction import has_password
 
 NO_PASSWORDS = "holds a password, which would be written wherever the URL is; give it by the environment"
-EXAMPLES = {"output": "labels", "refined": "refined", "report": "report"}  # of names, in messages
+
+
+def missing_keys(settings: Any) -> Iterator[str]:
+    """Yield a line for each required key that has no value."""
+    for key in keys_of(type(settings)):
+        if key.required and not attrgetter(key.name)(settings):
+            yield f"{key.name}: required, for example {key.name}={key.example} or {key.name}=s3://bucket/{key.example}"
 
 
 def problems_of(settings: Any) -> Iterator[str]:
-    """Yield a line for each problem of a command's settings."""
-    return PROBLEMS[type(settings)](settings)
-
-
-def place_problems(name: str, place: OutputConfig) -> Iterator[str]:
-    """Yield the problems of a folder or prefix that must be given."""
-    if not place.uri:
-        yield f"{name}.uri: required, for example {name}.uri={EXAMPLES[name]} or {name}.uri=s3://bucket/{EXAMPLES[name]}"
-    if has_password(place.uri):
-        yield f"{name}.uri: {NO_PASSWORDS}"
-
-
-def output_problems(settings: StatusConfig | VerifyConfig) -> Iterator[str]:
-    return place_problems("output", settings.output)
+    """Yield a line for each problem of the values that a command's settings have."""
+    for key in keys_of(type(settings)):
+        if key.is_place and has_password(attrgetter(key.name)(settings) or ""):
+            yield f"{key.name}: {NO_PASSWORDS}"
+    if rules := PROBLEMS.get(type(settings)):
+        yield from rules(settings)
 
 
 def evaluate_problems(config: EvaluateConfig) -> Iterator[str]:
-    output, results, evaluation = config.output.uri, config.results, config.evaluation.uri
-    if not config.ground_truth.uri:
-        yield "ground_truth.uri: required, for example ground_truth.uri=ground_truth.json"
-    if bool(output) == (results.uri is not None):
+    results = config.results
+    if bool(config.output.uri) == (results.uri is not None):
         yield "output.uri, results.uri: give one of the two, for example output.uri=labels or results.uri=results.json"
-    if results.uri is not None and evaluation is None:
+    if results.uri is not None and config.evaluation.uri is None:
         yield "evaluation.uri: required with results.uri, for example evaluation.uri=evaluation"
     if not 0 <= results.threshold < 1:  # NaN is not
         yield f"results.threshold: {results.threshold} is not at least 0 and below 1"
-    for name, uri in (
-        ("ground_truth.uri", config.ground_truth.uri),
-        ("output.uri", output),
-        ("results.uri", results.uri),
-        ("evaluation.uri", evaluation),
-    ):
-        if uri is not None and has_password(uri):
-            yield f"{name}: {NO_PASSWORDS}"
 
 
 def export_problems(config: ExportConfig) -> Iterator[str]:
-    yield from place_problems("output", config.output)
     for name, share in config.splits.items():
         if not re.fullmatch(r"(?!all$)[a-z][a-z0-9_]{0,31}", name):  # names files; to `datasets`, `all` is all of them
             yield f"splits: {name!r} is not a name of 1 to 32 small letters, digits and _, a letter first, and not all"
@@ -76,32 +62,19 @@ def export_problems(config: ExportConfig) -> Iterator[str]:
 
 
 def report_problems(config: ReportConfig) -> Iterator[str]:
-    yield from place_problems("output", config.output)
-    if config.report.uri is not None:
-        yield from place_problems("report", OutputConfig(uri=config.report.uri))
+    if config.report.uri == "":
+        yield "report.uri: empty; leave it out for `report` in the output"
     if config.thumbnails < 0:
         yield f"thumbnails: {config.thumbnails} is negative"
 
 
 def demo_scenes_problems(config: DemoScenesConfig) -> Iterator[str]:
-    yield from place_problems("output", config.output)
     for name, number, least in (("count", config.count, 1), ("seed", config.seed, 0)):
         if number < least:
             yield f"{name}: {number} is less than {least}"
 
 
 def label_problems(config: LabelConfig) -> Iterator[str]:
-    yield from place_problems("output", config.output)
-    for name, uri in (
-        ("input.uri", config.input.uri),
-        ("input.image_root", config.input.image_root),
-        ("exemplars.uri", config.exemplars.uri),
-        ("model.checkpoint", config.model.checkpoint),
-    ):
-        if uri is not None and has_password(uri):
-            yield f"{name}: {NO_PASSWORDS}"
-    if not config.input.uri:
-        yield "input.uri: required, for example input.uri=photos or input.uri=s3://bucket/photos"
     if not config.input.suffixes:
         yield "input.suffixes: must name at least one file name ending"
     yield from prompts_problems(config.prompts)
@@ -151,15 +124,11 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
 
 
 def refine_problems(config: RefineConfig) -> Iterator[str]:
-    yield from place_problems("output", config.output)
-    yield from place_problems("refined", config.refined)
     yield from prompts_problems(config.prompts)
     yield from decision_problems(config)
 
 
 def prompts_problems(prompts: PromptsConfig) -> Iterator[str]:
-    if prompts.uri is not None and has_password(prompts.uri):
-        yield f"prompts.uri: {NO_PASSWORDS}"
     if prompts.uri and prompts.categories:
         yield "prompts: give prompts.categories or prompts.uri, not both"
 
@@ -190,8 +159,6 @@ def decision_problems(config: LabelConfig | RefineConfig) -> Iterator[str]:
 
 PROBLEMS: dict[type, Callable[[Any], Iterator[str]]] = {
     LabelConfig: label_problems,
-    StatusConfig: output_problems,
-    VerifyConfig: output_problems,
     RefineConfig: refine_problems,
     ExportConfig: export_problems,
     EvaluateConfig: evaluate_problems,

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from autolabel.config import EvaluateConfig
+from autolabel.errors import BadInput
 from autolabel.evaluation.coco_metrics import coco_metrics
 from autolabel.evaluation.comparison import compare
 from autolabel.evaluation.concept_metrics import concept_metrics
@@ -47,7 +48,7 @@ def evaluate(config: EvaluateConfig) -> str:
     folder, options = _folder(config)
     check_output(folder, "evaluation.uri")
     truth_uri = absolute_uri(config.ground_truth.uri)
-    truth = read_ground_truth(open_storage(truth_uri, config.ground_truth.storage_options).read(truth_uri), truth_uri)
+    truth = read_ground_truth(_read("ground_truth.uri", truth_uri, config.ground_truth.storage_options), truth_uri)
     evaluated = _labels(config, truth) if config.results.uri is None else _results(config, config.results.uri, truth)
     detections = evaluated.detections
     comparison = compare(truth, detections, evaluated.match, evaluated.image_ids)
@@ -98,7 +99,7 @@ def _labels(config: EvaluateConfig, truth: GroundTruth) -> _Evaluated:
 
 def _results(config: EvaluateConfig, uri: str, truth: GroundTruth) -> _Evaluated:
     uri = absolute_uri(uri)
-    document = open_storage(uri, config.results.storage_options).read(uri)
+    document = _read("results.uri", uri, config.results.storage_options)
     ontology = truth.ontology(absolute_uri(config.ground_truth.uri))
     match = match_categories(truth, ontology)
     return _Evaluated(
@@ -108,6 +109,13 @@ def _results(config: EvaluateConfig, uri: str, truth: GroundTruth) -> _Evaluated
         detections=read_results(document, uri, truth, ontology, match, config.results.threshold),
         image_ids=frozenset(truth.image),
     )
+
+
+def _read(name: str, uri: str, storage_options: dict[str, Any]) -> bytes:
+    try:
+        return open_storage(uri, storage_options).read(uri)
+    except FileNotFoundError as error:
+        raise BadInput(f"{name}: {uri} does not exist") from error
 
 
 def _folder(config: EvaluateConfig) -> tuple[str, dict[str, Any]]:

@@ -8,18 +8,18 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from autolabel.config import InputConfig
-from autolabel.errors import BadInput
+from autolabel.errors import BadInput, did_you_mean_beside
 from autolabel.inputs.locations import ImageLocation
-from autolabel.inputs.manifests import MANIFESTS, ManifestRow, coco_rows
+from autolabel.inputs.manifests import COCO_COLUMNS, MANIFESTS, Columns, ManifestRow, coco_rows
 from autolabel.redaction import has_password
 from autolabel.storage import SCHEMES, Listed, Storage, open_storage
-from autolabel.storage.local import LocalStorage
-from autolabel.storage.uris import absolute_uri, glob_regex, parent, resolve_uri, scheme_of
+from autolabel.storage.uris import absolute_uri, glob_regex, parent, path_of, resolve_uri, scheme_of
 
+URI_COLUMN = InputConfig().uri_column  # where nothing is said
 BUCKET_SCHEMES = SCHEMES.keys() - {"file"}
 
 
@@ -48,18 +48,22 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
     uri = absolute_uri(config.uri)
     storage = open_storage(uri, config.storage_options)
     read_rows = MANIFESTS.get(PurePosixPath(uri).suffix.lower())
+    if config.uri_column != URI_COLUMN and read_rows in (None, coco_rows):
+        raise BadInput(f"input.uri_column: {config.uri} is no manifest with columns")
+    columns = Columns(uri=config.uri_column, exemplars=exemplar_column)
     if read_rows is None:
         listing = list_files(uri, storage, config.suffixes)
     elif exemplar_column is None or read_rows is not coco_rows:
+        columns = COCO_COLUMNS if read_rows is coco_rows else columns
         try:
-            rows = read_rows(uri, storage, exemplar_column)
-            listing = list_manifest(uri, rows, config.image_root or parent(uri))
+            rows = read_rows(uri, storage, columns)
+            listing = list_manifest(uri, rows, config.image_root or parent(uri), columns.uri)
             for scheme in sorted({scheme_of(image.uri) for image in listing.images}):
                 open_storage(
                     f"{scheme}://", config.storage_options
                 )  # a scheme without a driver is told here, not there
         except FileNotFoundError as error:
-            raise BadInput(f"input.uri: {uri} does not exist") from error
+            raise BadInput(missing_input(config) or f"input.uri: {uri} does not exist") from error
         if exemplar_column and not listing.cells:
             raise BadInput(f"exemplars.column: no row of {uri} has a value in column {exemplar_column!r}")
     else:
@@ -68,11 +72,21 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
     if unwritable:
         raise BadInput(f"input.uri: {name!r} is not valid UTF-8; rename it" for name in unwritable)
     if not listing.images:
-        if read_rows is None and isinstance(storage, LocalStorage) and not os.path.lexists(static_part(uri)):
-            raise BadInput(f"input.uri: {uri} does not exist")
+        if read_rows is None and (problem := missing_input(config)):
+            raise BadInput(problem)
         what = "is empty" if read_rows else f"holds no file ending in {', '.join(config.suffixes)}"
         raise BadInput(f"input.uri: {uri} {what}")
     return listing
+
+
+def missing_input(config: InputConfig) -> str | None:
+    """Return a problem where the input is of this machine and not there, with what it may have been meant to be."""
+    if scheme_of(config.uri) != "file":
+        return None
+    path = Path(static_part(path_of(config.uri)))
+    if os.path.lexists(path):
+        return None
+    return f"input.uri: {path} does not exist{did_you_mean_beside(path)}"
 
 
 def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
@@ -113,18 +127,18 @@ def encodable(uri: str) -> bool:
     return True
 
 
-def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str) -> Listing:
+def list_manifest(uri: str, rows: Iterable[ManifestRow], root: str, column: str) -> Listing:
     """Return the images that rows name, relative to `root` or absolute; a URI's first row counts."""
     listing = Listing(root=absolute_uri(root).rstrip("/"), images=[])
     seen: set[str] = set()
     problems: list[str] = []
     for row in rows:
         if not isinstance(row.uri, str) or not row.uri.strip():
-            problems.append(f"{uri} {row.place}: uri is {'missing' if row.uri is None else 'empty or not text'}")
+            problems.append(f"{uri} {row.place}: {column} is {'missing' if row.uri is None else 'empty or not text'}")
             continue
         image_uri = resolve_uri(row.uri, listing.root)
         if has_password(image_uri):
-            problems.append(f"{uri} {row.place}: uri holds a password, which would be written to every row of it")
+            problems.append(f"{uri} {row.place}: {column} holds a password, which would be written to every row of it")
             continue
         if scheme_of(image_uri) in BUCKET_SCHEMES and not re.match(r"\w+://[^/\s]+/.", image_uri, re.DOTALL):
             problems.append(f"{uri} {row.place}: {image_uri!r} names no object in a bucket")

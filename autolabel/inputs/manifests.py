@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, Any
 
@@ -11,9 +11,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autolabel.errors import BadInput
+from autolabel.errors import BadInput, did_you_mean
 from autolabel.storage import Storage, parquet
 
+SHOWN_COLUMNS = 12  # in a message
 LONGEST_CELL = 2**31 - 1  # csv's own limit, 128 KiB, is less than an image's exemplars can take
 
 
@@ -29,21 +30,47 @@ class ManifestRow:
     cell: Any = None
 
 
-def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns of a manifest that go by other names from one to the next."""
+
+    uri: str
+    exemplars: str | None = None
+
+    def check(self, manifest: str, names: Collection[str]) -> None:
+        """Raise BadInput where a manifest lacks one of them, with what it has instead."""
+        problems = [
+            f"{manifest}: the manifest has no column {name!r}{did_you_mean(name, names)}; it has "
+            f"{', '.join(list(names)[:SHOWN_COLUMNS]) or 'none'}{', ...' if len(names) > SHOWN_COLUMNS else ''}. "
+            f"Say which one {what}: {key}=NAME"
+            for key, name, what in (
+                ("input.uri_column", self.uri, "holds the paths or URLs of the images"),
+                ("exemplars.column", self.exemplars, "holds the exemplars"),
+            )
+            if name is not None and name not in names
+        ]
+        if problems:
+            raise BadInput(problems)
+
+
+COCO_COLUMNS = Columns(uri="file_name")
+
+
+def parquet_rows(uri: str, storage: Storage, columns: Columns) -> Iterator[ManifestRow]:
     """Yield the rows of a Parquet manifest, a row group in memory at a time."""
     footer = parquet.read_footer(storage, uri)
     with parquet.reading(uri):
         schema = footer.schema.to_arrow_schema()
-    known = ["uri", "size_bytes", "etag", "width", "height", *([exemplar_column] if exemplar_column else [])]
-    columns = [name for name in known if name in schema.names]
-    check_columns(uri, columns, exemplar_column)
-    for name in columns:
+    columns.check(uri, schema.names)
+    known = dict.fromkeys([columns.uri, "size_bytes", "etag", "width", "height", columns.exemplars])
+    names = [name for name in known if name in schema.names]
+    for name in names:
         for index in schema.get_all_field_indices(name):
             for extension in parquet.extension_types(schema.field(index)):
                 raise BadInput(f"{uri}: column {name!r} is of the extension type {extension}; give it as plain values")
 
     def read_group(group: int, file: IO[bytes]) -> pa.Table:
-        return pq.ParquetFile(file, metadata=footer).read_row_group(group, columns=columns)
+        return pq.ParquetFile(file, metadata=footer).read_row_group(group, columns=names)
 
     start = 1
     for group in range(footer.num_row_groups):
@@ -53,24 +80,25 @@ def parquet_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Ite
             with parquet.reading(uri):
                 records = batch.to_pylist()
             for offset, record in enumerate(records):
-                yield manifest_row(f"row {start + offset}", record, exemplar_column)
+                yield manifest_row(f"row {start + offset}", record, columns)
             start += batch.num_rows
 
 
-def csv_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
+def csv_rows(uri: str, storage: Storage, columns: Columns) -> Iterator[ManifestRow]:
     """Yield the rows of a CSV manifest with a header line; an exemplar cell is JSON text."""
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(text_of(uri, storage), newline=""))
-    check_columns(uri, list(reader.fieldnames or ()), exemplar_column)
+    columns.check(uri, list(reader.fieldnames or ()))
     try:
         for record in reader:
-            yield manifest_row(f"line {reader.line_num}", {k: v or None for k, v in record.items()}, exemplar_column)
+            yield manifest_row(f"line {reader.line_num}", {k: v or None for k, v in record.items()}, columns)
     except csv.Error as error:
         raise BadInput(f"{uri} line {reader.line_num}: not CSV: {error}") from error
 
 
-def jsonl_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
+def jsonl_rows(uri: str, storage: Storage, columns: Columns) -> Iterator[ManifestRow]:
     """Yield the rows of a JSON Lines manifest; blank lines are passed over."""
+    first = True
     for number, line in enumerate(text_of(uri, storage).split("\n"), start=1):
         if not line.strip():
             continue
@@ -80,10 +108,13 @@ def jsonl_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Itera
             raise BadInput(f"{uri} line {number}: not JSON: {error}") from error
         if not isinstance(record, dict):
             raise BadInput(f"{uri} line {number}: not a JSON object")
-        yield manifest_row(f"line {number}", record, exemplar_column)
+        if first:
+            replace(columns, exemplars=None).check(uri, record)  # which only some of the lines may have
+            first = False
+        yield manifest_row(f"line {number}", record, columns)
 
 
-def coco_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterator[ManifestRow]:
+def coco_rows(uri: str, storage: Storage, columns: Columns) -> Iterator[ManifestRow]:
     """Yield the `images` of a COCO file."""
     try:
         document = orjson.loads(storage.read(uri))
@@ -94,19 +125,19 @@ def coco_rows(uri: str, storage: Storage, exemplar_column: str | None) -> Iterat
         raise BadInput(f"{uri}: not a COCO file: it has no list of `images`")
     for index, image in enumerate(images):
         record = image if isinstance(image, dict) else {}
-        yield manifest_row(f"images[{index}]", {**record, "uri": record.get("file_name")}, None)
+        yield manifest_row(f"images[{index}]", record, columns)
 
 
-def manifest_row(place: str, record: dict[str, Any], exemplar_column: str | None) -> ManifestRow:
+def manifest_row(place: str, record: dict[str, Any], columns: Columns) -> ManifestRow:
     size_bytes = whole_number(record.get("size_bytes"))
     width, height = (whole_number(record.get(name), limit=2**31) for name in ("width", "height"))
     return ManifestRow(
         place=place,
-        uri=record.get("uri"),
+        uri=record.get(columns.uri),
         size_bytes=size_bytes,
         etag=str(record["etag"]).strip('"') if record.get("etag") else None,
         size_hw=(height, width) if height and width else None,
-        cell=record.get(exemplar_column) if exemplar_column else None,
+        cell=record.get(columns.exemplars) if columns.exemplars else None,
     )
 
 
@@ -119,12 +150,6 @@ def whole_number(value: Any, *, limit: int = 2**53) -> int | None:
     return number if number is not None and 0 <= number < limit else None
 
 
-def check_columns(uri: str, names: list[str], exemplar_column: str | None) -> None:
-    missing = [name for name in ("uri", exemplar_column) if name and name not in names]
-    if missing:
-        raise BadInput(f"{uri}: the manifest has no column {' and no column '.join(map(repr, missing))}")
-
-
 def text_of(uri: str, storage: Storage) -> str:
     try:
         return storage.read(uri).decode("utf-8-sig")
@@ -132,7 +157,7 @@ def text_of(uri: str, storage: Storage) -> str:
         raise BadInput(f"{uri}: not UTF-8 text: {error}") from error
 
 
-RowReader = Callable[[str, Storage, str | None], Iterator[ManifestRow]]
+RowReader = Callable[[str, Storage, Columns], Iterator[ManifestRow]]
 
 
 MANIFESTS: dict[str, RowReader] = {

@@ -1,15 +1,16 @@
 """An output as its readers find it: what was asked, what was planned, and where the rows are."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from autolabel.config import OutputConfig
-from autolabel.errors import BadInput
+from autolabel.errors import BadInput, did_you_mean_beside
 from autolabel.labels.units import done_units
 from autolabel.output import run_record
 from autolabel.output.run_record import RunRecord
 from autolabel.plan import Plan
 from autolabel.storage import Storage, open_storage
-from autolabel.storage.uris import join, resolve_uri
+from autolabel.storage.uris import join, path_of, resolve_uri, scheme_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,9 @@ def open_output(config: OutputConfig) -> JobOutput:
     storage = open_storage(config.uri, config.storage_options)
     record = run_record.read(storage, config.uri)
     if record is None:
-        raise BadInput(f"output.uri: there is no {join(config.uri, run_record.RUN_NAME)}: no job was ever started here")
+        meant = did_you_mean_beside(Path(path_of(config.uri))) if scheme_of(config.uri) == "file" else ""
+        place = join(config.uri, run_record.RUN_NAME)
+        raise BadInput(f"output.uri: there is no {place}: no job was ever started here{meant}")
     try:
         plan = Plan(storage, config.uri)
     except FileNotFoundError as error:

@@ -26,6 +26,7 @@ class InputSettings:
     """Where the images are; what is there is sealed in the plan."""
 
     uri: str
+    uri_column: str
     image_root: str | None
 
 
@@ -132,7 +133,7 @@ def label_settings(
 ) -> LabelSettings:
     """Return what a job with this configuration is asked for. `weights` is as in ModelSettings."""
     return LabelSettings(
-        input=InputSettings(uri=input_uri, image_root=config.input.image_root),
+        input=InputSettings(uri=input_uri, uri_column=config.input.uri_column, image_root=config.input.image_root),
         image=config.image,
         ontology=ontology,
         exemplars=ExemplarSettings(

@@ -219,6 +219,8 @@ def prompt_entries(prompts: PromptsConfig, storage_options: Mapping[str, Any]) -
         return prompts.categories, "prompts"
     try:
         text = open_storage(place, dict(storage_options)).read(absolute_uri(place)).decode()
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+    except FileNotFoundError as error:
+        raise BadInput(f"prompts.uri: {place} does not exist") from error
+    except UnicodeDecodeError as error:
         raise BadInput(f"prompts.uri: {place}: {error}") from error
     return parse_prompt_file(text, place), place

@@ -71,12 +71,12 @@ class Architecture:
 
     @property
     def max_tokens(self) -> int:
-        """The longest phrase that is read to its end, in tokens."""
+        """Return the length of the longest phrase that is read to its end, in tokens."""
         return self.context - 2  # start and end
 
     @property
     def feature_side(self) -> int:
-        """Side of the square grid of image features."""
+        """Return the side of the square grid of image features."""
         return self.resolution // self.patch_px
 
 
@@ -136,12 +136,12 @@ ARCHITECTURES = {"full": FULL, "tiny": TINY}
 
 
 def build(architecture: Architecture, *, device: torch.device | str = "cpu") -> Sam3Image:
-    """A model in eval mode whose weights mean nothing yet, some of them not even initialised: see `seed_weights`."""
+    """Build a model in eval mode whose weights mean nothing yet, some not even initialised: see `seed_weights`."""
     return place(_assemble(architecture), architecture, device=device)
 
 
 def build_empty(architecture: Architecture) -> Sam3Image:
-    """A model on the meta device: names, shapes and dtypes without memory, in seconds even at full size.
+    """Build a model on the meta device: names, shapes and dtypes without memory, in seconds even at full size.
 
     To use it, `load_state_dict(..., strict=True, assign=True)` and then `place` it.
     """
@@ -180,7 +180,7 @@ class _GeometryEncoder(SequenceGeometryEncoder):  # type: ignore[misc]  # untype
     def _encode_boxes(
         self, boxes: torch.Tensor, boxes_mask: torch.Tensor, boxes_labels: torch.Tensor, img_feats: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Boxes (N, P, 4) cxcywh as fractions, labels (N, P), features (P, C, s, s) to (N, P, C) and the mask."""
+        """Encode boxes (N, P, 4) cxcywh as fractions, labels (N, P), features (P, C, s, s) to (N, P, C) and a mask."""
         n_boxes, n_pairs = boxes.shape[:2]
         side = img_feats.shape[-1]  # SAM3's maps are square
         boxes_xyxy = box_cxcywh_to_xyxy(boxes) * side
@@ -193,7 +193,7 @@ class _GeometryEncoder(SequenceGeometryEncoder):  # type: ignore[misc]  # untype
 
 
 def _assemble(a: Architecture) -> Sam3Image:
-    """As `sam3.model_builder.build_sam3_image_model` does, with sizes instead of numbers and nothing precomputed."""
+    """Build what `sam3.model_builder.build_sam3_image_model` does, with sizes for numbers and nothing precomputed."""
     vit = ViT(
         img_size=a.resolution,
         pretrain_img_size=a.pretrained_px,

@@ -17,7 +17,7 @@ def attend(
     *,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """(P, L, C) of queries (P, L, C), keys and values (P, S, C), in the type of the module's weights.
+    """Attend from queries (P, L, C) to keys and values (P, S, C): (P, L, C) in the type of the module's weights.
 
     `mask` broadcasts to (P, heads, L, S): True where a query may look, or what is added to the logits.
     """
@@ -25,7 +25,7 @@ def attend(
     width = query.shape[-1]
 
     def projected(sequence: torch.Tensor, first: int, n: int) -> tuple[torch.Tensor, ...]:
-        """`n` of the three projections from `first` on, each (P, heads, length, C / heads)."""
+        """Return `n` of the three projections from `first` on, each (P, heads, length, C / heads)."""
         rows = slice(first * width, (first + n) * width)
         parts = functional.linear(sequence.to(weight.dtype), weight[rows], bias[rows]).chunk(n, dim=-1)
         return tuple(part.view(*part.shape[:2], attention.num_heads, -1).transpose(1, 2) for part in parts)

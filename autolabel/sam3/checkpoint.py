@@ -39,7 +39,7 @@ class Weights:
     layout: Layout
 
     def of(self, name: str, expected: torch.Tensor) -> torch.Tensor | None:
-        """The model's tensor of this name, if the file has it."""
+        """Return the model's tensor of this name, if the file has it."""
         parts = [self.entries[there] for there in self.layout.split(name, expected) if there in self.entries]
         return self.layout.join(name, parts) if parts else None
 
@@ -54,7 +54,7 @@ def check(path: Path, architecture: Architecture) -> None:
 
 
 def load(path: Path, architecture: Architecture, *, device: torch.device | str) -> Sam3Image:
-    """The model with a checkpoint's weights, in eval mode on the device. Memory: one copy, beside the mapped file.
+    """Load a checkpoint into a model in eval mode on the device. Memory: one copy, beside the mapped file.
 
     Raises:
         CheckpointError: as `check`, or weights that are not finite numbers.
@@ -112,7 +112,7 @@ def save(
 def _with_whole_table(
     entries: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path
 ) -> dict[str, torch.Tensor]:
-    """The entries with every token's row, if the file holds some tokens' rows and one for all the others.
+    """Return entries with every token's row, if the file holds some tokens' rows and one for all the others.
 
     Raises:
         CheckpointError: the rows are not of these tokens, or there are no such tokens.
@@ -134,7 +134,7 @@ def _with_whole_table(
 
 
 def _instead(name: str, model: Sam3Image, expected: torch.Tensor) -> torch.Tensor:
-    """What a model has where a file may lack a tensor: the rotary table of an attention, or zeros."""
+    """Return what a model has where a file may lack a tensor: the rotary table of an attention, or zeros."""
     owner, _, table = name.rpartition(".")
     if table != "freqs_cis":
         return torch.zeros(expected.shape, dtype=expected.dtype)
@@ -145,7 +145,7 @@ def _instead(name: str, model: Sam3Image, expected: torch.Tensor) -> torch.Tenso
 
 
 def _fitting(path: Path, architecture: Architecture, *, header_only: bool) -> Weights:
-    """The weights of a file, if they are those of the architecture.
+    """Read the weights of a file, if they are those of the architecture.
 
     Raises:
         CheckpointError: with the cause if the names tell, the architecture that it would fit, or all that differs.
@@ -170,7 +170,7 @@ def _fitting(path: Path, architecture: Architecture, *, header_only: bool) -> We
 
 
 def _expected(signature: Mapping[str, torch.Tensor], layout: Layout) -> tuple[Entries, set[str]]:
-    """What a file of a layout may have of a model, and the names that it must have."""
+    """Return what a file of a layout may have of a model, and the names that it must have."""
     expected: Entries = {}
     needed: set[str] = set()
     for name, tensor in signature.items():
@@ -182,7 +182,7 @@ def _expected(signature: Mapping[str, torch.Tensor], layout: Layout) -> tuple[En
 
 
 def _differences(found: Mapping[str, torch.Tensor], signature: Mapping[str, torch.Tensor], layout: Layout) -> list[str]:
-    """What is wrong with a file's tensors, in the file's names."""
+    """Return what is wrong with a file's tensors, in the file's names."""
     expected, needed = _expected(signature, layout)
     problems = []
     if missing := needed - found.keys():
@@ -200,12 +200,12 @@ def _differences(found: Mapping[str, torch.Tensor], signature: Mapping[str, torc
 
 
 def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
-    """Real or complex, floating point or not: widening changes neither."""
+    """Tell real from complex, floating point or not: widening changes neither."""
     return tensor.is_complex(), tensor.is_floating_point()
 
 
 @cache
 def _signature(architecture: Architecture) -> Mapping[str, torch.Tensor]:
-    """Tensors without memory, of every name, shape and type that an architecture's state dict has."""
+    """Return tensors without memory, of every name, shape and type that an architecture's state dict has."""
     state: dict[str, torch.Tensor] = build_empty(architecture).state_dict()
     return state

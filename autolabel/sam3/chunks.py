@@ -16,7 +16,7 @@ log = logging.getLogger("autolabel")
 
 
 def padded(n_items: int) -> int:
-    """To which of SIZES a piece of so many items is filled up."""
+    """Return to which of SIZES a piece of so many items is filled up."""
     return next(size for size in SIZES if size >= n_items)
 
 
@@ -37,7 +37,7 @@ class Chunks:
         self._fitted = 0
 
     def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Iterable[Result]]) -> list[Result]:
-        """What `work` gives for all items, in order, a piece at a time. It is done again for a piece that did not fit.
+        """Return what `work` gives for all items in order, a piece at a time; again for a piece that did not fit.
 
         Raises:
             torch.OutOfMemoryError: a single item does not fit, or a piece where no smaller one is to be tried.
@@ -55,7 +55,7 @@ class Chunks:
         return results
 
     def _length(self, n_left: int) -> int:
-        """Of the next piece."""
+        """Return the length of the next piece."""
         if not self._few_sizes:
             return min(self._size, n_left)
         sizes = [size for size in SIZES if size <= self._size]

@@ -18,14 +18,14 @@ MAX_SHAPES = 64  # of one stage, more than an engine makes; torch's own limit is
 
 
 def memory_mb(device: torch.device, *, share: float = 1.0) -> int:
-    """What an engine may use beside its weights: most of what a GPU has free, or a share of that; little of a CPU."""
+    """Return what an engine may use beside its weights: a share of most that a GPU has free, or little of a CPU's."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * GPU_SHARE * share / 1e6)
     return CPU_MEMORY_MB
 
 
 def on_device(values: torch.Tensor | Sequence[int] | Sequence[float], device: torch.device) -> torch.Tensor:
-    """A tensor, or numbers, on a device. To a GPU from pinned memory, in order with its work: nobody waits."""
+    """Put a tensor, or numbers, on a device: on a GPU from pinned memory, in order with its work, and nobody waits."""
     tensor = values if isinstance(values, torch.Tensor) else torch.tensor(values)
     if device.type == "cuda":
         pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
@@ -34,7 +34,7 @@ def on_device(values: torch.Tensor | Sequence[int] | Sequence[float], device: to
 
 
 def stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Tensors of the host as one; where there is a GPU, in memory that it copies from by itself."""
+    """Stack tensors of the host; where there is a GPU, in memory that it copies from by itself."""
     first = tensors[0]
     shape = len(tensors), *first.shape
     return torch.stack(list(tensors), out=torch.empty(shape, dtype=first.dtype, pin_memory=torch.cuda.is_available()))
@@ -48,23 +48,23 @@ class HostTensor:
     _arrived: "torch.cuda.Event | None" = None
 
     def get(self) -> torch.Tensor:
-        """The tensor; waits until it is there."""
+        """Return the tensor, once it is there."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._tensor
 
     @property
     def nbytes(self) -> int:
-        """What it weighs, there or not."""
+        """Return what it weighs, there or not."""
         return self._tensor.nbytes
 
     def split(self, sizes: Sequence[int]) -> list["HostTensor"]:
-        """Parts of so many rows each."""
+        """Return parts of so many rows each."""
         return [HostTensor(part, self._arrived) for part in torch.split(self._tensor, list(sizes))]
 
 
 def to_host(tensor: torch.Tensor) -> HostTensor:
-    """A tensor on its way to the host: from a GPU beside the work that follows, into memory that is used again."""
+    """Send a tensor to the host: from a GPU beside the work that follows, into memory that is used again."""
     if tensor.device.type != "cuda":
         return HostTensor(tensor.cpu())
     copies = _copy_stream(tensor.device)
@@ -84,12 +84,12 @@ def _copy_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def records(device: torch.device) -> bool:
-    """Whether compiled stages are recorded there, as CUDA graphs."""
+    """Tell whether compiled stages are recorded there, as CUDA graphs."""
     return device.type == "cuda"
 
 
 def stage(step: Stage, device: torch.device, *, recorded: bool) -> Stage:
-    """A step compiled as one graph without a break.
+    """Compile a step as one graph without a break.
 
     `recorded`: for every shape that it is called with, and on a GPU recorded as a CUDA graph, which costs the host one
     call whatever else it does. Its results lie where the next call writes its own, so they are copied; and it belongs

@@ -68,7 +68,7 @@ class Checkpoint:
 
 
 def fetch(uri: str, *, storage_options: Mapping[str, Any], sha256: str | None = None) -> Checkpoint:
-    """The file behind a URI, downloaded unless this machine has it.
+    """Fetch the file behind a URI, unless this machine has it.
 
     `storage_options` go to the driver of an fsspec URL. A token for the hub is taken from the environment.
 
@@ -137,7 +137,7 @@ def _from_hub(uri: str) -> tuple[Path, str]:
 
 
 def _hub_answers() -> bool:
-    """Whether the hub can be reached. Its client would try for half a minute before it said no."""
+    """Tell whether the hub can be reached. Its client would try for half a minute before it said no."""
     give_up_at = time.monotonic() + HUB_TRIED_FOR_S
     while True:
         try:
@@ -153,7 +153,7 @@ def _hub_answers() -> bool:
 
 
 def _right_name(repo: str, file: str) -> str:
-    """What to write instead of a file that a repository does not have."""
+    """Return what to write instead of a file that a repository does not have."""
     if (owner := next((name for name, model in HUB_MODELS.items() if model.file == file), repo)) != repo:
         return f"that is a file of hf://{owner}"
     if model := HUB_MODELS.get(repo):
@@ -162,7 +162,7 @@ def _right_name(repo: str, file: str) -> str:
 
 
 def _from_package(uri: str) -> Path:
-    """The path on this machine: packages may lie elsewhere on the next one."""
+    """Return the path on this machine: packages may lie elsewhere on the next one."""
     package, _, name = uri.removeprefix("pkg://").partition("/")
     try:
         spec = find_spec(package) if name else None
@@ -206,7 +206,7 @@ def _from_storage(uri: str, storage_options: Mapping[str, Any]) -> tuple[Path, s
 
 
 def _told(version: Listed) -> str:
-    """What changes when the file does: its size, and etag or time where the storage tells one."""
+    """Return what changes when the file does: its size, and etag or time where the storage tells one."""
     stamps = {"size": version.size_bytes, "etag": version.etag, "modified": version.modified_at}
     return ", ".join(f"{name} {stamp}" for name, stamp in stamps.items() if stamp is not None)
 

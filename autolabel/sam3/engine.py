@@ -63,7 +63,7 @@ class PairResult:
 
     @property
     def mask_logits(self) -> torch.Tensor:
-        """(K, h, w) float32 on the CPU; waits until they are there."""
+        """Return (K, h, w) float32 on the CPU, once they are there."""
         return self.masks.get()
 
 
@@ -79,7 +79,7 @@ class Engine:
         memory_mb: int,
         compiled: bool = False,
     ) -> None:
-        """`model` is on `device` already; `memory_mb` bounds what is computed at a time, the weights apart.
+        """Take a model that is on `device`; `memory_mb` bounds what is computed at a time, the weights apart.
 
         `compiled`: by torch.compile, for few shapes (`chunks.SIZES`): each is compiled when it first occurs.
         """
@@ -102,7 +102,7 @@ class Engine:
 
     @torch.inference_mode()
     def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
-        """Results in the order of the pairs; pixels are uint8 (B, 3, R, R), as `preprocess.resize` makes them.
+        """Give results in the order of the pairs; pixels are uint8 (B, 3, R, R), as `preprocess.resize` makes them.
 
         Raises:
             ValueError: pixels of another size or type, or a pair of an image that is not there.
@@ -122,12 +122,12 @@ class Engine:
             together = _chosen(pixels, self._filled_up(images))
             features = self._forward.images(normalize(on_device(together, self._device)))
             place = {image: position for position, image in enumerate(images)}
-            asked = [
+            indexed = [
                 (index, replace(pairs[index], image=place[image])) for image in images for index in of_image[image]
             ]
-            asked.sort(key=lambda item: len(item[1].boxes_cxcywh))  # those with as many boxes together: little padding
-            found = self._pairs.run([pair for _, pair in asked], partial(self._segment_pairs, features))
-            return zip([index for index, _ in asked], found, strict=True)
+            indexed.sort(key=lambda item: len(item[1].boxes_cxcywh))  # as many boxes together: little padding
+            in_order = self._pairs.run([pair for _, pair in indexed], partial(self._segment_pairs, features))
+            return zip([index for index, _ in indexed], in_order, strict=True)
 
         try:
             results = dict(self._images.run(sorted(of_image), segment_images))
@@ -138,17 +138,17 @@ class Engine:
         return [results[index] for index in range(len(pairs))]
 
     def _segment_pairs(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Iterator[PairResult]:
-        """One pass of the decoder over pairs of encoded images; the host waits for it once, and once for its masks."""
-        asked = self._asked(features, self._filled_up(pairs))
-        found = self._forward.find(features, asked)
-        told = torch.cat([found.presence[:, None], found.scores, found.boxes_xyxy.flatten(1)], dim=1)[
+        """Decode pairs of encoded images in one pass; the host waits for it once, and for its masks not at all."""
+        prompts = self._encoded_prompts(features, self._filled_up(pairs))
+        decoded = self._forward.find(features, prompts)
+        outputs = torch.cat([decoded.presence[:, None], decoded.scores, decoded.boxes_xyxy.flatten(1)], dim=1)[
             : len(pairs)
         ].cpu()
         n_queries = self._architecture.queries
-        presence, scores, boxes_xyxy = torch.split(told, [1, n_queries, 4 * n_queries], dim=1)
+        presence, scores, boxes_xyxy = torch.split(outputs, [1, n_queries, 4 * n_queries], dim=1)
         keep = scores > torch.tensor([pair.threshold for pair in pairs])[:, None]
         hits = keep.any(dim=1).nonzero()[:, 0].tolist()
-        logits = iter(self._hits.run(hits, partial(self._masks, features, asked, found, keep)))
+        logits = iter(self._hits.run(hits, partial(self._masks, features, prompts, decoded, keep)))
         side = 4 * self._architecture.feature_side
         nothing = HostTensor(torch.empty(0, side, side))
         for index, kept in enumerate(keep):
@@ -163,24 +163,24 @@ class Engine:
     def _masks(
         self,
         features: ImageFeatures,
-        asked: EncodedPrompts,
-        found: DecoderOutput,
+        prompts: EncodedPrompts,
+        decoded: DecoderOutput,
         keep: torch.Tensor,
         hits: Sequence[int],
     ) -> Sequence[HostTensor]:
-        """Mask logits of the kept queries of some pairs, a tensor a pair; `keep` (P, Q) is the host's."""
+        """Make mask logits of the kept queries of some pairs, a tensor a pair; `keep` (P, Q) is the host's."""
         n_kept = keep[hits].sum(dim=1).tolist()
         hit, query = keep[hits].nonzero(as_tuple=True)
         queries = on_device(torch.tensor(hits)[hit], self._device), on_device(query, self._device)
-        logits = self._forward.masks(features, asked, found, pairs=hits, queries=queries, n_kept=n_kept)
+        logits = self._forward.masks(features, prompts, decoded, pairs=hits, queries=queries, n_kept=n_kept)
         return to_host(logits).split(n_kept)
 
     def _filled_up(self, items: Sequence[Item]) -> list[Item]:
-        """Items and, for a compiled model, the last of them again until there are as many as it knows."""
+        """Repeat the last item for a compiled model, until there are as many as it knows."""
         return [*items, *[items[-1]] * (padded(len(items)) - len(items))] if self._compiled else list(items)
 
-    def _asked(self, features: ImageFeatures, pairs: Sequence[Pair]) -> EncodedPrompts:
-        """Tokens of text and boxes for every pair; those without boxes share what their image has for that."""
+    def _encoded_prompts(self, features: ImageFeatures, pairs: Sequence[Pair]) -> EncodedPrompts:
+        """Encode text and boxes of every pair; those without boxes share what their image has for that."""
         phrases = [VISUAL if pair.text is None else pair.text for pair in pairs]
         distinct = list(dict.fromkeys(phrases))
         text, text_padding = self._texts.encode(distinct)
@@ -204,7 +204,7 @@ class Engine:
         return EncodedPrompts(images=images, tokens=tokens, padding=padding)
 
     def _boxes(self, pairs: Sequence[Pair]) -> Prompt:
-        """The boxes of pairs that have some, padded on the right to the most that one has."""
+        """Gather the boxes of pairs that have some, padded on the right to the most that one has."""
         n_boxes = max(len(pair.boxes_cxcywh) for pair in pairs)
         boxes = torch.zeros(n_boxes, len(pairs), 4)
         labels = torch.zeros(n_boxes, len(pairs), dtype=torch.long)
@@ -222,14 +222,14 @@ class Engine:
 
 
 def _chosen(pixels: torch.Tensor, images: Sequence[int]) -> torch.Tensor:
-    """Those of some images of a batch; no copy of images that follow each other."""
+    """Return the pixels of some images of a batch; no copy of images that follow each other."""
     first, last = images[0], images[-1]
     follow = list(images) == list(range(first, last + 1))
     return pixels[first : last + 1] if follow else pixels[list(images)]
 
 
 def token_bucket(n_tokens: int) -> int:
-    """To how many tokens a compiled model's prompts are padded: 8, 16, 32 and so on."""
+    """Return to how many tokens a compiled model's prompts are padded: 8, 16, 32 and so on."""
     return max(8, 1 << (n_tokens - 1).bit_length())
 
 
@@ -237,17 +237,17 @@ def token_bucket(n_tokens: int) -> int:
 
 
 def image_elements(a: Architecture) -> int:
-    """The ViT's feed-forward layer."""
+    """Return the elements of the ViT's feed-forward layer."""
     return a.feature_side**2 * int(a.vit_width * a.vit_mlp_ratio)
 
 
 def pair_elements(a: Architecture) -> int:
-    """The fusion encoder's feed-forward layer, or the bias of the decoder's attention."""
+    """Return those of the fusion encoder's feed-forward layer, or of the bias of the decoder's attention."""
     return a.feature_side**2 * max(a.ffn_width, a.heads * (1 + a.queries))
 
 
 def hit_elements(a: Architecture) -> int:
-    """The finest map of the pixel decoder."""
+    """Return those of the finest map of the pixel decoder."""
     return a.width * (4 * a.feature_side) ** 2
 
 
@@ -255,17 +255,17 @@ def hit_elements(a: Architecture) -> int:
 
 
 def image_bytes(a: Architecture) -> int:
-    """Of one image in the ViT: its widest layer, and attention over everything."""
+    """Return those of one image in the ViT: its widest layer, and attention over everything."""
     n_cells = a.feature_side**2
     return 4 * n_cells * int(a.vit_width * (6 + 2 * a.vit_mlp_ratio))
 
 
 def pair_bytes(a: Architecture) -> int:
-    """Of one pair in the fusion encoder and the decoder: the widest layer, and the bias of the decoder's attention."""
+    """Return those of one pair in fusion encoder and decoder: the widest layer, and the bias of the attention."""
     n_cells = a.feature_side**2
     return 4 * n_cells * (8 * a.width + 2 * a.ffn_width + 3 * a.heads * (1 + a.queries))
 
 
 def hit_bytes(a: Architecture) -> int:
-    """Of one pair whose masks are made: the finest map of the pixel decoder, and the masks of all its queries."""
+    """Return those of one pair whose masks are made: the pixel decoder's finest map, and masks of all its queries."""
     return 4 * (4 * a.feature_side) ** 2 * (4 * a.width + a.queries)

@@ -66,7 +66,7 @@ class Forward:
 
     @torch.no_grad()
     def __init__(self, model: Sam3Image, *, compiled: bool = False) -> None:
-        """`model` is on its device already. Compiled stages take a while at their first shapes: keep shapes few."""
+        """Take a model that is on its device. Compiled stages take a while at their first shapes: keep shapes few."""
         self._model = model
         self._device = model.transformer.decoder.query_embed.weight.device
         self._enlarging = [_enlarging(conv.weight) for conv in model.segmentation_head.pixel_decoder.conv_layers[:2]]
@@ -87,29 +87,29 @@ class Forward:
         )
 
     def images(self, pixels: torch.Tensor) -> ImageFeatures:
-        """Normalised pixels (B, 3, R, R)."""
+        """Encode normalised pixels (B, 3, R, R)."""
         return ImageFeatures(**self._encode(pixels))
 
     def boxes(self, features: ImageFeatures, image: torch.Tensor, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
-        """Geometry tokens (P, N + 1, C) of prompts of up to N boxes, and their padding (P, N + 1)."""
+        """Encode prompts of up to N boxes: geometry tokens (P, N + 1, C), and their padding (P, N + 1)."""
         return self._geometry(prompt, features.coarse[image])
 
-    def find(self, features: ImageFeatures, asked: EncodedPrompts) -> DecoderOutput:
-        """Every query of every pair."""
-        images = on_device(asked.images, self._device)
-        return DecoderOutput(**self._search(features.attended, images, asked.tokens, asked.padding))
+    def find(self, features: ImageFeatures, prompts: EncodedPrompts) -> DecoderOutput:
+        """Decode every query of every pair."""
+        images = on_device(prompts.images, self._device)
+        return DecoderOutput(**self._search(features.attended, images, prompts.tokens, prompts.padding))
 
     def masks(
         self,
         features: ImageFeatures,
-        asked: EncodedPrompts,
-        found: DecoderOutput,
+        prompts: EncodedPrompts,
+        decoded: DecoderOutput,
         *,
         pairs: Sequence[int],
         queries: tuple[torch.Tensor, torch.Tensor],
         n_kept: Sequence[int],
     ) -> torch.Tensor:
-        """Mask logits (K, 4s, 4s) of K queries.
+        """Make mask logits (K, 4s, 4s) of K queries.
 
         The pixel decoder convolves the sum of a finer map and of its own coarser result, enlarged. Convolution is
         linear, so where images have several pairs that of the finer map is done once per image, and enlarging and
@@ -120,16 +120,16 @@ class Forward:
             queries: pair and query of each (K,), in the order of `pairs`.
             n_kept: how many queries each of `pairs` keeps, K in all; known to the host, so that nothing waits.
         """
-        image_of = [asked.images[pair] for pair in pairs]
+        image_of = [prompts.images[pair] for pair in pairs]
         images = sorted(set(image_of))
         shared = len(pairs) >= 2 * len(images)
         finer = self._enlarge(on_device(images, self._device), features.trunk, shared=shared)
         pixels = self._decode(
             on_device(pairs, self._device),
             on_device([images.index(image) for image in image_of], self._device),
-            found.memory,
-            asked.tokens,
-            asked.padding,
+            decoded.memory,
+            prompts.tokens,
+            prompts.padding,
             finer["doubled"],
             finer["quadrupled"],
             shared=shared,
@@ -137,7 +137,7 @@ class Forward:
         # The 1 x 1 convolution behind the pixel decoder is linear: it is applied to the few queries, not to all pixels.
         head = self._model.segmentation_head
         last = head.instance_seg_head
-        embedded = head.mask_predictor.mask_embed(found.queries[queries])
+        embedded = head.mask_predictor.mask_embed(decoded.queries[queries])
         weights, offsets = embedded @ last.weight[:, :, 0, 0], embedded @ last.bias
         logits = [
             weights_of_pair @ pixels_of_pair.flatten(1)
@@ -171,7 +171,7 @@ class Forward:
     def _searched(
         self, attended: torch.Tensor, images: torch.Tensor, tokens: torch.Tensor, padding: torch.Tensor
     ) -> Tensors:
-        """The rest of the fusion encoder, then the decoder, whose first query is the presence token.
+        """Run the rest of the fusion encoder, then the decoder, whose first query is the presence token.
 
         `attended` is of B images, `images` which of them each pair is of.
         """
@@ -201,7 +201,7 @@ class Forward:
         }
 
     def _position_bias(self, boxes: torch.Tensor) -> torch.Tensor:
-        """What the decoder adds to its attention: (P, heads, 1 + Q, s*s), of boxes (P, Q, 4) cxcywh.
+        """Return what the decoder adds to its attention: (P, heads, 1 + Q, s*s), of boxes (P, Q, 4) cxcywh.
 
         As `TransformerDecoder._get_rpb_matrix`, with the presence token's row of zeros. Its terms are contiguous, so
         that the sum, by far the largest tensor here, is written once and in the order in which attention reads it.
@@ -216,7 +216,7 @@ class Forward:
         return bias.flatten(-2)
 
     def _finer(self, images: torch.Tensor, trunk: torch.Tensor, *, shared: bool) -> Tensors:
-        """The neck's finer maps of some images: (n, C, 2s, 2s) and (n, C, 4s, 4s).
+        """Compute the neck's finer maps of some images: (n, C, 2s, 2s) and (n, C, 4s, 4s).
 
         `shared`: after the pixel decoder's convolutions.
         """
@@ -239,7 +239,7 @@ class Forward:
         *,
         shared: bool,
     ) -> Tensors:
-        """The pixel decoder: H of the pairs, and which of n images' finer maps is each one's, to pixels (H, C, 4s, 4s).
+        """Run the pixel decoder for H of the pairs, each with the finer maps of one of n images: (H, C, 4s, 4s).
 
         What is chosen of the maps is chosen here, so that a compiler reads it where it is used.
         """
@@ -262,7 +262,7 @@ class Forward:
 
 
 def _enlarging(kernel: torch.Tensor) -> torch.Tensor:
-    """The transposed convolution (4 x 4, stride 2, padding 1) that is doubling by repetition, then this one (3 x 3).
+    """Return the transposed convolution (4 x 4, stride 2, padding 1) that is doubling, then this one (3 x 3).
 
     Cell i becomes cells 2i and 2i + 1, so it reaches cell o of the result by kernel[2i - o + 1] + kernel[2i - o + 2].
     """
@@ -271,12 +271,12 @@ def _enlarging(kernel: torch.Tensor) -> torch.Tensor:
 
 
 def _sequence(maps: torch.Tensor) -> torch.Tensor:
-    """(B, C, h, w) to (B, h*w, C)."""
+    """Turn (B, C, h, w) into (B, h*w, C)."""
     return maps.flatten(2).transpose(1, 2)
 
 
 def self_attended(layer: Any, memory: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """The first third of a fusion encoder layer."""
+    """Compute the first third of a fusion encoder layer."""
     normed = layer.norm1(memory)
     asking = normed + positions
     return memory + attend(layer.self_attn, asking, asking, normed)
@@ -285,7 +285,7 @@ def self_attended(layer: Any, memory: torch.Tensor, positions: torch.Tensor) -> 
 def fused(
     encoder: Any, memory: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor, padding: torch.Tensor
 ) -> torch.Tensor:
-    """The fusion encoder after its first self-attention: memory (P, s*s, C) that has read tokens (P, T, C)."""
+    """Run the fusion encoder from its first self-attention on: memory (P, s*s, C) reads tokens (P, T, C)."""
     present = _may_look(padding)
     for index, layer in enumerate(encoder.layers):
         if index > 0:
@@ -296,11 +296,11 @@ def fused(
 
 
 def _may_look(padding: torch.Tensor) -> torch.Tensor:
-    """A mask for `attend` of the padding (P, T) of its keys."""
+    """Make a mask for `attend` of the padding (P, T) of its keys."""
     return ~padding[:, None, None]
 
 
 def _log_distances(places: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
-    """Signed distances (P, Q, n, 2) of n places to the two edges (P, Q, 2) of boxes, on Meta's logarithmic scale."""
+    """Return signed distances (P, Q, n, 2) of n places to two edges (P, Q, 2) of boxes, on Meta's log scale."""
     distances = (places[:, None] - edges[:, :, None]) * 8
     return distances.sign() * torch.log2(distances.abs() + 1) / 3

@@ -63,12 +63,12 @@ TRANSFORMERS = Layout(split=to_transformers, join=from_transformers)
 
 
 def layout_of(names: Collection[str]) -> Layout:
-    """Of a file with these names, prefixes taken off."""
+    """Return the layout of a file with these names, prefixes taken off."""
     return TRANSFORMERS if any(name.startswith("detr_encoder.") for name in names) else META
 
 
 def unwrapped(entries: Entries) -> Entries:
-    """Without the prefixes that training puts before every name, several at once too."""
+    """Take off the prefixes that training puts before every name, several at once too."""
     for wrapper in WRAPPERS:
         if entries and all(name.startswith(wrapper) for name in entries):
             return unwrapped({name.removeprefix(wrapper): tensor for name, tensor in entries.items()})
@@ -76,7 +76,7 @@ def unwrapped(entries: Entries) -> Entries:
 
 
 def image_model(entries: Entries) -> Entries:
-    """The image model's tensors, of all that a file holds, without its detector's prefix.
+    """Choose the image model's tensors of all that a file holds, without its detector's prefix.
 
     A name that is there with and without the prefix stays as it is, and so is one too many.
     """
@@ -90,7 +90,7 @@ def image_model(entries: Entries) -> Entries:
 
 
 def interactive_head(entries: Entries) -> Entries:
-    """The tensors of the head of point and box prompts by SAM 3's names; none where a file has none.
+    """Choose the tensors of the head of point and box prompts, by SAM 3's names; none where a file has none.
 
     Whoever builds that head takes all of its 167 or none: a file with a part of them is refused.
     """
@@ -104,5 +104,5 @@ def interactive_head(entries: Entries) -> Entries:
 
 
 def may_be_absent(name: str) -> bool:
-    """Whether a file may lack this tensor of the model, because nothing reads it or it can be computed."""
+    """Tell whether a file may lack this tensor of the model: nothing reads it, or it can be computed."""
     return bool(UNREAD.match(name) or ROTARY.match(name))

@@ -22,7 +22,7 @@ STEPS = 3  # that a solved crossing may be off by rounding
 
 
 def logits_to_rles(mask_logits: torch.Tensor, size_hw: tuple[int, int]) -> list[Rle]:
-    """Masks of `size_hw` from logits (K, h, w) of any floating type, computed in float32 on the CPU."""
+    """Make masks of `size_hw` from logits (K, h, w) of any floating type, in float32 on the CPU."""
     logits = mask_logits.float().numpy(force=True)
     height, width = size_hw
     rows, columns = _axis(logits.shape[1], height), _axis(logits.shape[2], width)
@@ -42,7 +42,7 @@ class _Axis:
 
 @lru_cache(maxsize=256)
 def _axis(n_logits: int, n_pixels: int) -> _Axis:
-    """As torch does it, in its precision: the place of a pixel's centre is one fused multiply-add in float32."""
+    """Place pixels as torch does, in its precision: a pixel's centre is one fused multiply-add in float32."""
     scale = np.float64(np.float32(n_logits) / np.float32(n_pixels))
     centre = (scale * (np.arange(n_pixels) + 0.5) - 0.5).astype(np.float32).clip(min=0)
     below = np.minimum(centre.astype(np.int64), n_logits - 1)
@@ -57,7 +57,7 @@ def _axis(n_logits: int, n_pixels: int) -> _Axis:
 
 
 def _runs(logits: Floats, rows: _Axis, columns: _Axis) -> Ints:
-    """Column-major run lengths of one mask, zeros first."""
+    """Return column-major run lengths of one mask, zeros first."""
     height, width = len(rows.below), len(columns.below)
     positive = logits > 0
     rows_with, columns_with = np.flatnonzero(positive.any(axis=1)), np.flatnonzero(positive.any(axis=0))
@@ -82,7 +82,7 @@ def _runs(logits: Floats, rows: _Axis, columns: _Axis) -> Ints:
 
 
 def _crossing(before: Floats, after: Floats, cell: Ints, rows: _Axis) -> Ints:
-    """First row of pixels in a cell (from logit `cell` to the next) that has the sign of `after`; its end, if none has.
+    """Find the first row of pixels in a cell (logit `cell` to the next) that has the sign of `after`, or its end.
 
     `before` and `after` are the values at the two logits, of different signs.
     """
@@ -107,7 +107,7 @@ def _crossing(before: Floats, after: Floats, cell: Ints, rows: _Axis) -> Ints:
 
 
 def _without_pairs(ends: Ints) -> Ints:
-    """Ascending positions without those that are there an even number of times: runs of no length."""
+    """Leave out of ascending positions those that are there an even number of times: runs of no length."""
     if len(ends) < 2 or (np.diff(ends) > 0).all():
         return ends
     places, counts = np.unique(ends, return_counts=True)

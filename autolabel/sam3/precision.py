@@ -43,7 +43,7 @@ def narrow(model: Sam3Image, dtype: torch.dtype) -> Sam3Image:
 
 
 def multiply_in(dtype: torch.dtype) -> None:
-    """What a GPU multiplies float32 in, for the whole process: TF32 beside narrower layers, else float32 itself."""
+    """Let GPUs multiply float32 in TF32 beside narrower layers, else in float32 itself, for the whole process."""
     allowed = dtype != torch.float32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional
 
 
 def resize(rgb: npt.NDArray[np.uint8], resolution: int) -> torch.Tensor:
-    """RGB pixels (h, w, 3) to uint8 (3, resolution, resolution), bilinear with antialiasing; never shares memory.
+    """Resize RGB pixels (h, w, 3) to uint8 (3, resolution, resolution), bilinear with antialiasing, as a copy.
 
     The image is resized as it lies in memory, channels last: the same bits as after a copy to channels first, several
     times faster.
@@ -22,5 +22,5 @@ def resize(rgb: npt.NDArray[np.uint8], resolution: int) -> torch.Tensor:
 
 
 def normalize(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 pixels of any shape to float32 in [-1, 1], on the same device."""
+    """Turn uint8 pixels of any shape into float32 in [-1, 1], on the same device."""
     return pixels.float().mul_(2 / 255).sub_(1)

@@ -36,7 +36,7 @@ OTHER_TRUNK = (
 
 
 def cause(names: Collection[str], *, found: Set[str], needed: Set[str]) -> str | None:
-    """What a file is instead of a SAM3, and what to do; None where the names do not tell.
+    """Say what a file is instead of a SAM3, and what to do; None where the names do not tell.
 
     Args:
         names: all of the file's, what training has put before them taken off.

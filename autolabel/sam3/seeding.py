@@ -47,7 +47,7 @@ def seed_weights(model: Sam3Image, seed: int) -> None:
 
 
 def _scaled(name: str, values: torch.Tensor) -> torch.Tensor:
-    """Standard normal values as the parameter of this name wants them."""
+    """Scale standard normal values as the parameter of this name wants them."""
     if name.endswith("decoder.reference_points.weight"):
         return values + SMALL_BOXES
     if name.endswith("decoder.presence_token_head.layers.2.bias"):

@@ -16,7 +16,7 @@ VISUAL = "visual"  # what SAM3 was trained to read where boxes alone prompt
 
 
 def vocabulary_path() -> Path:
-    """CLIP's byte-pair merges, which the sam3 wheel lacks, in the open_clip package, which is not imported.
+    """Find CLIP's byte-pair merges, which the sam3 wheel lacks, in the open_clip package, which is not imported.
 
     Raises:
         FileNotFoundError: open_clip_torch is not installed, or ships the file no more.
@@ -30,12 +30,12 @@ def vocabulary_path() -> Path:
 
 @cache
 def tokenizer() -> SimpleTokenizer:
-    """The tokenizer of every SAM3; one for the process, since reading the merges takes a fifth of a second."""
+    """Return the tokenizer of every SAM3; one for the process, since reading the merges takes a fifth of a second."""
     return SimpleTokenizer(bpe_path=vocabulary_path())
 
 
 def count_tokens(phrases: Sequence[str]) -> list[int]:
-    """Tokens of each phrase, without the two that mark its start and its end.
+    """Count the tokens of each phrase, without the two that mark its start and its end.
 
     Compare with `Architecture.max_tokens`: SAM3 itself cuts a longer phrase without a word.
     """
@@ -54,15 +54,15 @@ class TextCache:
         self._encoded: dict[str, torch.Tensor] = {}
 
     def encode(self, phrases: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (len(phrases), T, width) of up to T tokens, and their padding (len(phrases), T), True where padded."""
-        found = [self._encode(phrase) for phrase in phrases]
-        tokens = pad_sequence(found, batch_first=True)
-        lengths = torch.tensor([len(one) for one in found])
+        """Encode phrases of up to T tokens: (len(phrases), T, width), and their padding (len(phrases), T)."""
+        encoded = [self._encode(phrase) for phrase in phrases]
+        tokens = pad_sequence(encoded, batch_first=True)
+        lengths = torch.tensor([len(each) for each in encoded])
         padding = torch.arange(tokens.shape[1])[None] >= lengths[:, None]
         return tokens, on_device(padding, self._device)
 
     def _encode(self, phrase: str) -> torch.Tensor:
-        """(T, width): start, words and end of one phrase, without the padding that Meta's encoder adds."""
+        """Encode one phrase to (T, width): start, words and end, without the padding that Meta's encoder adds."""
         if phrase not in self._encoded:
             out = self._model.backbone.forward_text([phrase], device=self._device)
             n_tokens = int((~out["language_mask"][0]).sum())

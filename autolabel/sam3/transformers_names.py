@@ -7,6 +7,7 @@ The rotary tables and the projections of exemplar points are not there at all.
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 
@@ -139,7 +140,7 @@ NUMBERED_FROM_1 = ("detr_decoder.", "dot_product_scoring.")  # the layers of the
 
 
 def to_transformers(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Meta's tensor of a name as transformers has it: one, three or none; also of tensors without memory."""
+    """Turn Meta's tensor of a name into what transformers has: one, three or none; also without memory."""
     if ABSENT.match(name):
         return {}
     theirs = _renamed(name)
@@ -154,7 +155,7 @@ def to_transformers(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def from_transformers(name: str, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The inverse: the tensor that Meta's model has by a name, of what `to_transformers` makes of it, in that order."""
+    """Turn what `to_transformers` makes of the tensor of a name, in that order, back into it."""
     (first, *_) = parts
     if name == POSITIONS:
         return torch.cat([torch.zeros_like(first[:, :1]), first], dim=1)
@@ -163,6 +164,7 @@ def from_transformers(name: str, parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return first if len(parts) == 1 else torch.cat(list(parts))
 
 
+@cache
 def _renamed(name: str) -> str:
     for pattern, there, parts in RENAMED:
         if found := re.match(pattern, name):

@@ -67,7 +67,7 @@ __all__ = [
 
 
 def find_stage(image_ids: torch.Tensor, text_ids: torch.Tensor) -> FindStage:
-    """Which image and which text each of P pairs has; boxes are passed apart, to `forward_grounding`."""
+    """Say which image and which text each of P pairs has; boxes are passed apart, to `forward_grounding`."""
     return FindStage(
         img_ids=image_ids,
         text_ids=text_ids,

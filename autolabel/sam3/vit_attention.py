@@ -22,7 +22,7 @@ def rotate_in_real_numbers(vit: ViT) -> None:
 
 
 def _attended(attention: Any, maps: torch.Tensor, *, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """(B, h, w, C) of windows or whole images, as `Attention.forward`."""
+    """Attend within (B, h, w, C) of windows or whole images, as `Attention.forward`."""
     batch, height, width, _ = maps.shape
     projected = attention.qkv(maps).view(batch, height * width, 3, attention.num_heads, -1)
     rotate = _in_one_expression if torch.compiler.is_compiling() else _in_place
@@ -33,13 +33,13 @@ def _attended(attention: Any, maps: torch.Tensor, *, cos: torch.Tensor, sin: tor
 
 
 def _in_one_expression(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """(B, tokens, 2, heads, channels) by the angles of pairs of channels; for a compiler, which makes it one kernel."""
+    """Rotate (B, tokens, 2, heads, channels) by angles of pairs of channels; for a compiler: as one kernel."""
     x, y = _pairs(vectors)
     return torch.stack([x * cos - y * sin, x * sin + y * cos], dim=-1).flatten(-2).type_as(vectors)
 
 
 def _in_place(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """The same without a compiler: rounded to the vectors' type as it is written, and written to where it belongs."""
+    """Do the same without a compiler: rounded to the vectors' type as it is written, and where it belongs."""
     x, y = _pairs(vectors)
     rotated = torch.empty(vectors.shape, dtype=vectors.dtype, device=vectors.device)
     rotated_x, rotated_y = _pairs(rotated)
@@ -49,5 +49,5 @@ def _in_place(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> to
 
 
 def _pairs(vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The even and the odd channels; views."""
+    """Return views of the even and the odd channels."""
     return vectors.view(*vectors.shape[:-1], -1, 2).unbind(-1)

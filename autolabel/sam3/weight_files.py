@@ -31,7 +31,7 @@ DAMAGED_PICKLE = (RuntimeError, EOFError, ValueError, TypeError, LookupError, At
 
 
 def read(path: Path, *, header_only: bool) -> dict[str, torch.Tensor]:
-    """The tensors of a file by the names that it has for them; on the meta device, or mapped, if `header_only`.
+    """Read the tensors of a file by its names for them; on the meta device, or mapped, if `header_only`.
 
     Raises:
         CheckpointError: the file cannot be read, or holds something else than tensors with names.
@@ -56,7 +56,7 @@ def read(path: Path, *, header_only: bool) -> dict[str, torch.Tensor]:
 
 
 def some(names: Iterable[str]) -> str:
-    """A count and the first few names."""
+    """Return a count and the first few names."""
     ordered = sorted(names)
     more = ", ..." if len(ordered) > SHOWN else ""
     return f"{len(ordered)} ({', '.join(ordered[:SHOWN])}{more})"
@@ -78,7 +78,7 @@ def _safetensors_entries(path: Path, *, header_only: bool) -> dict[str, torch.Te
 
 
 def _torch_entries(path: Path) -> dict[str, torch.Tensor]:
-    """Mapped from disk: none is read until it is used."""
+    """Map tensors from disk: none is read until it is used."""
     try:
         entries: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:

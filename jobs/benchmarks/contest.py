@@ -54,7 +54,7 @@ Thresholds = npt.NDArray[np.float64]
 
 
 def seeded(architecture: Architecture, device: torch.device) -> Sam3Image:
-    """A model of Meta's modules, whose weights depend on nothing."""
+    """Build a model of Meta's modules, whose weights depend on nothing."""
     model = build(architecture, device=device)
     seed_weights(model, SEED)
     return model
@@ -64,7 +64,7 @@ class Contest:
     """Some images, and ways to find instances in them."""
 
     def __init__(self, architecture: Architecture, device: torch.device, *, dtype: torch.dtype, n_images: int) -> None:
-        """`dtype` is that of Meta's ways' autocast; float32: without."""
+        """Take the type of Meta's ways' autocast; float32: without."""
         self.architecture, self.device, self.dtype = architecture, device, dtype
         self.images = [noise_image(seed) for seed in range(n_images)]
         self.metas = seeded(architecture, device)
@@ -73,7 +73,7 @@ class Contest:
 
     @torch.inference_mode()
     def thresholds(self, engine: Engine, n_prompts: int) -> Thresholds:
-        """(images, prompts): halfway between the tenth and the eleventh score of the best prompts, never for others.
+        """Return (images, prompts): between the tenth and eleventh score of the best prompts, never for others.
 
         By the scores of an engine that is not compiled, without the masks that go with all of them.
         """
@@ -82,9 +82,10 @@ class Contest:
             features = engine._forward.images(normalize(image[None].to(self.device)))
             for start in range(0, n_prompts, PAIRS_TOGETHER):
                 phrases = PHRASES[start : min(start + PAIRS_TOGETHER, n_prompts)]
-                asked = engine._asked(features, [Pair(image=0, text=text, threshold=0.5) for text in phrases])
-                found = engine._forward.find(features, asked).scores.cpu()
-                scores[index, start : start + len(phrases)] = found.sort(dim=1, descending=True)[0].numpy()
+                pairs = [Pair(image=0, text=text, threshold=0.5) for text in phrases]
+                decoded = engine._forward.find(features, engine._encoded_prompts(features, pairs))
+                in_order, _ = decoded.scores.cpu().sort(dim=1, descending=True)
+                scores[index, start : start + len(phrases)] = in_order.numpy()
         middle = (scores[..., KEPT - 1] + scores[..., KEPT]) / 2
         best = np.argsort(-scores[..., 0], axis=1)[:, : CASES[n_prompts]]
         chosen = np.full(middle.shape, NEVER)
@@ -92,7 +93,7 @@ class Contest:
         return chosen
 
     def work(self, way: str, engine: Engine | None, thresholds: Thresholds, n_images: int) -> Callable[[], int]:
-        """One run of a way over the first images, which gives the number of instances."""
+        """Return one run of a way over the first images, which gives the number of instances."""
         thresholds = thresholds[:n_images]
         if way in ("ours", "segment"):
             assert engine is not None
@@ -179,7 +180,7 @@ class Spent:
 
 
 def timed(work: Callable[[], int], device: torch.device, *, warm_ups: int) -> Spent:
-    """The median of a few runs, after others that are not counted."""
+    """Time the median of a few runs, after others that are not counted."""
     began = time.monotonic()
     for _ in range(warm_ups):
         work()
@@ -207,7 +208,7 @@ def timed(work: Callable[[], int], device: torch.device, *, warm_ups: int) -> Sp
 
 
 def matmul_tflops(device: torch.device, dtype: torch.dtype, side: int) -> float:
-    """What a large matrix product reaches."""
+    """Measure what a large matrix product reaches."""
     a = torch.randn(side, side, device=device, dtype=dtype)
 
     def products() -> int:

@@ -37,7 +37,7 @@ class Counting:
     def _attention(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Without a device torch composes attention of products; on one, it is a kernel that writes (B, L, H, d)."""
+        """Count attention as one kernel that writes (B, L, H, d); without a device, torch composes it of products."""
         batch, heads, length, _ = query.shape
         with _disable_current_modes():
             out = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)
@@ -70,7 +70,7 @@ def tensors_in(values: Any) -> Iterator[torch.Tensor]:
 
 
 def bytes_of(tensor: torch.Tensor) -> int:
-    """What reading it moves: elements that an expanded dimension repeats once."""
+    """Return what reading it moves: elements that an expanded dimension repeats once."""
     n = 1
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         n *= size if stride else 1

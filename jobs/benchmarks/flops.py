@@ -46,35 +46,35 @@ def run() -> None:
 
 @torch.inference_mode()
 def tflop_per_image(model: Sam3Image, a: Architecture, n_prompts: int, n_present: int) -> float:
-    """Of one image through a model on the meta device."""
+    """Return those of one image through a model on the meta device."""
     forward = Forward(model)
     with FlopCounterMode(display=False) as counter:
         features = forward.images(torch.empty(1, 3, a.resolution, a.resolution, device=META))
-        asked = prompts([0] * n_prompts, a, TOKENS + 1)  # and the geometry token
-        found = forward.find(features, asked)
+        encoded = prompts([0] * n_prompts, a, TOKENS + 1)  # and the geometry token
+        decoded = forward.find(features, encoded)
         index = torch.empty(KEPT * n_present, dtype=torch.long, device=META)
         hits, n_kept = range(n_present), [KEPT] * n_present
-        forward.masks(features, asked, found, pairs=hits, queries=(index, index), n_kept=n_kept)
+        forward.masks(features, encoded, decoded, pairs=hits, queries=(index, index), n_kept=n_kept)
     return float(counter.get_total_flops() / 1e12)
 
 
 @torch.no_grad()
 def traffic(model: Sam3Image) -> Iterator[dict[str, object]]:
-    """Of each stage of a model on the meta device."""
+    """Yield those of each stage of a model on the meta device."""
     forward = Forward(model)
     with Counting() as counted:
         features = forward.images(torch.empty(IMAGES, 3, FULL.resolution, FULL.resolution, device=META))
     yield figures_of("image", IMAGES, counted)
     images = [index // PAIRS_PER_IMAGE for index in range(IMAGES * PAIRS_PER_IMAGE)]
-    asked = prompts(images, FULL, 8)
+    encoded = prompts(images, FULL, 8)
     with Counting() as counted:
-        found = forward.find(features, asked)
+        decoded = forward.find(features, encoded)
     yield figures_of("pair", len(images), counted)
     for name, of_image in HITS.items():
         hits = [PAIRS_PER_IMAGE * image + hit for image in range(IMAGES) for hit in of_image]
         index = torch.empty(KEPT * len(hits), dtype=torch.long, device=META)
         with Counting() as counted:
-            forward.masks(features, asked, found, pairs=hits, queries=(index, index), n_kept=[KEPT] * len(hits))
+            forward.masks(features, encoded, decoded, pairs=hits, queries=(index, index), n_kept=[KEPT] * len(hits))
         yield figures_of(name, len(hits), counted)
 
 
@@ -88,7 +88,7 @@ def figures_of(name: str, n_together: int, counted: Counting) -> dict[str, objec
 
 
 def prompts(images: list[int], a: Architecture, n_tokens: int) -> EncodedPrompts:
-    """One for each of these images, on the meta device."""
+    """Return one for each of these images, on the meta device."""
     return EncodedPrompts(
         images=images,
         tokens=torch.empty(len(images), n_tokens, a.width, device=META),
@@ -98,7 +98,7 @@ def prompts(images: list[int], a: Architecture, n_tokens: int) -> EncodedPrompts
 
 @torch.inference_mode()
 def plain(model: Sam3Image, n_prompts: int) -> int:
-    """Of one image by `forward_grounding`, whose tokens are padded to the context."""
+    """Return those of one image by `forward_grounding`, whose tokens are padded to the context."""
     decoder, side = model.transformer.decoder, FULL.feature_side
     position_bias = type(decoder)._get_rpb_matrix
     # It is told the size as a tensor, whose value a meta tensor does not have.

@@ -51,7 +51,7 @@ class Report:
         print(json.dumps(line), flush=True)
 
     def has_time(self, name: str, seconds: float) -> bool:
-        """Whether about so many seconds are left; notes what is skipped if not."""
+        """Tell whether about so many seconds are left; notes what is skipped if not."""
         if time.monotonic() + seconds < self.ends_at:
             return True
         self.add(part=name, skipped="no time left")
@@ -97,7 +97,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 def engine_of(
     model: Sam3Image, a: Architecture, device: torch.device, dtype: torch.dtype, *, compiled: bool = False
 ) -> Engine:
-    """One that plans with what is free now; multiplication is set for it, in the whole process."""
+    """Return one that plans with what is free now; multiplication is set for it, in the whole process."""
     multiply_in(dtype)
     model = narrow(model, dtype)
     if device.type == "cuda":
@@ -187,7 +187,7 @@ def speed(spent: Spent, n_images: int) -> dict[str, Any]:
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
-    """The speeds, a column for each number of prompts; then what did not agree or was skipped."""
+    """Return the speeds, a column for each number of prompts; then what did not agree or was skipped."""
     measured = [line for line in lines if line["part"] == "speed"]
     prompts = sorted({line["prompts"] for line in measured})
     figures = {(line["way"], line["prompts"]): line for line in measured}

@@ -28,7 +28,7 @@ PAIRS, ROUNDS = 16, 10
 
 
 def gpu_seconds(work: Callable[[], object], device: torch.device) -> float | None:
-    """Seconds in which kernels ran, in one run of the work; None where nothing can tell."""
+    """Return seconds in which kernels ran, in one run of the work; None where nothing can tell."""
     if device.type != "cuda":
         return None
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
@@ -39,7 +39,7 @@ def gpu_seconds(work: Callable[[], object], device: torch.device) -> float | Non
 
 
 def host_ms(rgb: npt.NDArray[np.uint8], a: Architecture) -> dict[str, float]:
-    """Milliseconds of one core for an image: decoded, resized, and the run lengths of ten masks."""
+    """Return milliseconds of one core for an image: decoded, resized, and the run lengths of ten masks."""
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "JPEG", quality=88)
     y, x = np.mgrid[: 4 * a.feature_side, : 4 * a.feature_side]
@@ -62,7 +62,7 @@ def cpu_seconds(step: Callable[[], object]) -> float:
 
 
 def attention_kernels(a: Architecture, device: torch.device) -> Iterator[dict[str, Any]]:
-    """Milliseconds of the two attentions that cost most of a pair, by the kernels that torch can be made to use.
+    """Yield milliseconds of the two attentions that cost most of a pair, by the kernels that torch has.
 
     Of the fusion encoder (s*s cells among themselves, bfloat16), and of the decoder (queries to cells, with the
     position bias, float32).
@@ -84,7 +84,7 @@ def attention_kernels(a: Architecture, device: torch.device) -> Iterator[dict[st
 
 
 def milliseconds(inputs: list[torch.Tensor], mask: torch.Tensor | None, device: torch.device) -> float | str:
-    """For one pair; or why this kernel does not do it."""
+    """Return those for one pair, or why this kernel does not do it."""
     query, key, value = inputs
 
     def work() -> int:

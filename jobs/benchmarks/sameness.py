@@ -47,7 +47,7 @@ class Differences:
     ious: float
 
     def line(self, bounds: Bounds) -> dict[str, Any]:
-        """As it is reported, with whether it is within bounds; nothing found is not."""
+        """Return what is reported, with whether it is within bounds; nothing found is not."""
         agrees = (
             self.n_instances > 0
             and self.score <= bounds.score
@@ -73,12 +73,12 @@ class Exam:
 
     @classmethod
     def drawn(cls, n_images: int) -> "Exam":
-        """Scenes of the demo model."""
+        """Take scenes of the demo model."""
         return cls.of([draw_scene(SEED, index).rgb for index in range(n_images)], DRAWN, 0.5)
 
     @classmethod
     def noise(cls, n_images: int) -> "Exam":
-        """For random weights."""
+        """Take noise, for random weights."""
         return cls.of([noise_image(index) for index in range(n_images)], PHRASES[:4], SEEDED_THRESHOLD)
 
     @classmethod
@@ -109,7 +109,7 @@ class Exam:
 
 
 def ious(one: PairResult, other: PairResult, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Of masks in the order of their queries."""
+    """Return those of masks in the order of their queries."""
     size_hw = shape[0], shape[1]
     some, others = (logits_to_rles(each.mask_logits, size_hw) for each in (one, other))
     return np.diag(pairwise_overlap(some, others, metric="iou"))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,16 @@ def run(
     ("arguments", "message"),
     [
         ([], "usage: autolabel <command>"),
-        (["lable"], "there is no command 'lable'"),
+        (["lable"], "there is no command 'lable' (did you mean 'label'?)"),
         (["label"], "input.uri: required"),
-        (["label", "inptu.uri=x"], "Key 'inptu' not in 'LabelConfig'"),
-        (["label", "threshold=high"], "threshold"),
-        (["label", "model=sam4"], "Could not find 'model/sam4'"),
+        (["label", "inptu.uri=x"], "inptu.uri: there is no such key; did you mean input.uri=x?"),
+        (["label", "threshold=high"], "threshold: high is not a number"),
+        (["label", "model=sam4"], "model: 'sam4' is none of demo, sam3, sam3.1"),
+        (["label", "--model", "sam3"], "model=sam3"),
+        (["label", "--config-name", "mine"], "--config-name: there is no mine.yaml in"),
+        (["submit"], "usage: autolabel submit <command>"),
+        (["submit", "lable"], "there is no command 'lable' (did you mean 'label'?)"),
+        (["submit", "label", "inptu.uri=x"], "inptu.uri: there is no such key"),
         (["verify", "output.uri=nowhere"], "no job was ever started"),
         (["export", "output.uri=nowhere"], "no job was ever started"),
         (["export", "output.uri=nowhere", "format=voc"], "'voc' is not one of coco"),
@@ -47,7 +53,12 @@ def run(
         (["report", "output.uri=nowhere", "thumbnails=-1"], "thumbnails: -1 is negative"),
         (["label", "input.uri=nowhere", "output.uri=out"], "nowhere does not exist"),
         (["label", "input.uri=nowhere.csv", "output.uri=out"], "nowhere.csv does not exist"),
-        (["label", "input.uri=/dev/null", f"output.uri={__file__}"], "Not a directory"),
+        (["label", "input.uri=/dev/null", f"output.uri={__file__}"], "is a file, and not a folder"),
+        (["label", "input.uri=/dev/nul", "output.uri=out"], "/dev/nul does not exist (did you mean 'null'?)"),
+        (
+            ["label", "input.uri=/dev/null", "output.uri=out", "model.checkpoint=my.pt"],
+            "model.checkpoint: my.pt does not exist",
+        ),
         (["label", "input.uri=a", "output.uri=out", "prompts=nowhere.yaml"], "prompts.uri: nowhere.yaml"),
         (["label", "input.uri=a", "output.uri=out", "prompts=[ , ]"], "blank"),
         (["verify", "output.uri=nosuch://host/labels"], "nosuch"),
@@ -84,17 +95,67 @@ def test_without_a_connection_the_weights_are_asked_for(model: str, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_help_explains_every_key(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_explains_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
-        printed = capsys.readouterr().out
-        assert "output.uri=" in printed
-        assert command != "label" or "model=demo|sam3|sam3.1" in printed
+        assert "output.uri=" in capsys.readouterr().out
+    assert main(["label", "--help"]) == 0
+    assert "model=demo|sam3|sam3.1  (demo by default)" in capsys.readouterr().out
 
 
-def test_version() -> None:
-    result = run("--version")
-    assert (result.returncode, result.stdout) == (0, f"autolabel {autolabel.__version__}\n")
+def test_help_marks_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    required = {
+        "label": ["input.uri=photos", "output.uri=labels"],
+        "refine": ["output.uri=labels", "refined.uri=refined"],
+        "evaluate": ["ground_truth.uri=ground_truth.json"],
+        "demo-scenes": ["output.uri=scenes"],
+    }
+    for command in COMMANDS:
+        main([command, "--help"])
+        text = capsys.readouterr().out
+        wanted = required.get(command, ["output.uri=labels"])
+        assert text.startswith(f"usage: autolabel {command} {' '.join(wanted)} [key=value ...]\n")
+        marked = [line.split("=")[0].strip() for line in text.splitlines() if line.endswith("(required)")]
+        assert marked == [setting.split("=")[0] for setting in wanted]
+
+
+def test_refined_uri_is_not_explained_as_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["refine", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    explained = {line.split("=")[0].strip(): sentence for line, sentence in pairwise(lines)}
+    assert "new labels" in explained["refined.uri"]
+    assert explained["refined.uri"] != explained["output.uri"]
+
+
+@pytest.mark.parametrize("arguments", [["submit", "--help"], ["submit", "-h"], ["submit", "label", "--help"]])
+def test_submit_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: autolabel submit <command>")
+    assert "RAY_API_SERVER_ADDRESS" in text
+    assert ("input.uri=" in text.partition("exit code")[2]) == ("label" in arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["label", "--version"], ["submit", "--version"]])
+def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == f"autolabel {autolabel.__version__}\n"
+
+
+def test_settings_of_a_file_are_taken_if_it_goes_on_from_the_commands_own(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("threshold: 0.25\n")
+    arguments = ["label", "--config-dir", str(tmp_path), "--config-name", "job"]
+    bare = run(*arguments, cwd=tmp_path)
+    assert bare.returncode == 2
+    begin = "begin it with `defaults: [label, _self_]`, from which it goes on"
+    assert bare.stderr == f"autolabel label: {job}: {begin}\n"
+    job.write_text("defaults: [export, _self_]\n")
+    assert f"of another command: {begin}" in run(*arguments, cwd=tmp_path).stderr
+    job.write_text("defaults: [label, _self_]\nthreshold: 0.25\n")
+    whole = run(*arguments, "--cfg", "job", cwd=tmp_path)
+    assert whole.returncode == 0
+    assert "threshold: 0.25" in whole.stdout
 
 
 def test_cfg_job_prints_what_would_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,6 +161,7 @@ class Job(RuleBasedStateMachine):
         self.store, self.clock_s = Memory(), 0.0
         self.drivers: list[Driver] = []
         self.once: dict[str, bytes] = {}
+        self.verified: set[str] = set()
         self.listing = Listing(root="in", images=[ImageLocation(f"in/{n}.jpg", 10, "e") for n in range(n_images)])
         self.n_images, self.unit_size = n_images, unit_size
         vars(lease)["time"] = SimpleNamespace(monotonic=lambda: self.clock_s, sleep=self.pass_time)
@@ -196,7 +197,26 @@ class Job(RuleBasedStateMachine):
         dies=st.sampled_from([None, None, None, None, "before", "after"]),
     )
     def step(self, which: int, n_steps: int, dies: str | None) -> None:
-        driver = self.drivers[which % len(self.drivers)]
+        self.advance(self.drivers[which % len(self.drivers)], n_steps, dies)
+
+    @precondition(lambda self: any(driver.run and not driver.paused for driver in self.drivers))
+    @rule()
+    def come_second(self) -> None:
+        """Another driver, beside one that works."""
+        self.drivers.append(Driver(self.store, self.wanted(0.5), self.listing, self.unit_size))
+        self.advance(self.drivers[-1], 2)
+
+    @precondition(lambda self: any(driver.run and not driver.paused for driver in self.drivers))
+    @rule(n_steps=st.integers(1, 12))
+    def overtake(self, n_steps: int) -> None:
+        """A holder stands still, another driver takes over and works, and the first does the next that it was to do."""
+        self.pause()
+        first = next(driver for driver in self.drivers if driver.run and driver.paused)
+        self.drivers.append(Driver(self.store, self.wanted(0.5), self.listing, self.unit_size))
+        self.advance(self.drivers[-1], n_steps)
+        self.advance(first, 1)
+
+    def advance(self, driver: Driver, n_steps: int, dies: str | None = None) -> None:
         for _ in range(n_steps):
             others = [other for other in self.drivers if other is not driver and other.run and not other.paused]
             self.store.dies = dies
@@ -241,7 +261,11 @@ class Job(RuleBasedStateMachine):
 
     @invariant()
     def whatever_is_there_is_whole_and_right(self) -> None:
-        if hasattr(self, "store") and self.sealed():
+        if not hasattr(self, "store") or not self.sealed():
+            return
+        kept = {uri for uri in self.store.objects if "/runs/" not in uri}
+        if kept != self.verified:  # what is there was verified, and never changes
+            self.verified = kept
             verdict = verify(VerifyConfig(output=OutputConfig(uri=URI)))
             assert not verdict.n_problems, verdict
             assert verdict.n_duplicated == 0

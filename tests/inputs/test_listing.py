@@ -155,7 +155,8 @@ def test_exemplar_cells_are_carried(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("m.csv", "path\na.jpg\n", "no column 'uri'"),
+        ("m.csv", "path,split\na.jpg,train\n", "no column 'uri'; it has path, split.*: input.uri_column=NAME"),
+        ("m.jsonl", '{"path": "a.jpg"}\n{"path": "b.jpg"}', "^[^\n]*no column 'uri'; it has path[^\n]*$"),
         ("m.csv", "uri\n", "is empty"),
         ("m.jsonl", '{"uri": "a.jpg"}\n{"uri": ', "line 2: not JSON"),
         ("m.jsonl", "[1]\n", "line 1: not a JSON object"),
@@ -164,7 +165,7 @@ def test_exemplar_cells_are_carried(tmp_path: Path) -> None:
         ("m.json", "{}", "no list of `images`"),
         ("m.json", "{", "not JSON"),
         ("m.json", '{"images": []}', "is empty"),
-        ("m.json", '{"images": [{"id": 1}]}', r"images\[0\]: uri is missing"),
+        ("m.json", '{"images": [{"id": 1}]}', r"images\[0\]: file_name is missing"),
         ("m.parquet", b"PAR1 no", "not a Parquet file"),
     ],
 )
@@ -172,6 +173,24 @@ def test_a_bad_manifest_is_explained(tmp_path: Path, name: str, content: str | b
     (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(BadInput, match=message):
         listed(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_the_column_of_uris_can_have_any_name(tmp_path: Path, suffix: str) -> None:
+    manifest = tmp_path / f"m.{suffix}"
+    write_manifest(manifest, [{"path": "a.jpg", "width": 4, "height": 3}, {"path": "b.jpg", "width": 4, "height": 3}])
+    listing = listed(manifest, uri_column="path")
+    assert uris(listing) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
+    assert len(listing.sizes_hw) == 2
+    with pytest.raises(BadInput, match=r"no column 'paht' \(did you mean 'path'\?\); it has path, width, height"):
+        listed(manifest, uri_column="paht")
+
+
+def test_only_a_manifest_has_a_column_of_uris(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "gt.json").write_text('{"images": []}')
+    for uri in (folder, tmp_path / "gt.json"):
+        with pytest.raises(BadInput, match=r"input\.uri_column: .* is no manifest with columns"):
+            listed(uri, uri_column="path")
 
 
 def test_a_scheme_without_a_driver_is_told_before_anything_is_read(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def benchmark(*arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_operations_and_traffic_at_full_size() -> None:
     """Launches of a stage and bytes of a pair are no more than before the position bias was written once."""
     lines = benchmark("flops")

@@ -77,11 +77,12 @@ def test_narrow_layers_are_compiled_too(traced: Counter[str]) -> None:
     assert not counters["graph_break"]
 
 
-def test_sizes_are_few_and_each_is_compiled_once(traced: Counter[str]) -> None:
-    """Ten batches of any number of images and pairs, with up to 4 boxes and 12 tokens, 4 images and 8 pairs at once."""
+@pytest.mark.parametrize("n_batches", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_sizes_are_few_and_each_is_compiled_once(n_batches: int, traced: Counter[str]) -> None:
+    """Batches of any number of images and pairs, with up to 4 boxes and 12 tokens, 4 images and 8 pairs at once."""
     one = engine(compiled=True, pairs_at_once=8)
     rng = np.random.default_rng(0)
-    for seed in range(10):
+    for seed in range(n_batches):
         n_images = int(rng.integers(1, 5))
         pixels = torch.stack([resize(scene(seed + n, (200, 300)), TINY.resolution) for n in range(n_images)])
         one.segment(pixels, random_pairs(rng, n_images, int(rng.integers(1, 30))))

@@ -1,5 +1,6 @@
 """Every file of SAM3's weights that people have is loaded, or refused with its cause and what to do."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -337,3 +338,20 @@ def test_what_does_not_fit_is_refused_with_its_cause(kind: str, state: State, tm
             attempt()
         assert str(caught.value).startswith(f"{path}: ")
         assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("kind", ["sam3.pt", "SAM 3.1", "transformers"])
+def test_every_tensor_that_is_read_must_be_there(kind: str, tiny: Sam3Image, tmp_path: Path) -> None:
+    """Each one alone is missed by its name, and no other is."""
+    state, layout, path = dict(tiny.state_dict()), LAYOUTS[kind], tmp_path / "weights.safetensors"
+    unread = {there for name, tensor in state.items() if may_be_absent(name) for there in layout({name: tensor})}
+    file = layout(state)
+    others = {name for name in file if re.search("tracker|sam2_convs|interactive_convs|propagation_convs", name)}
+    for name in file:
+        write_holes(path, {other: tensor for other, tensor in file.items() if other != name})
+        if name in unread | others:
+            check(path, TINY)
+            continue
+        with pytest.raises(CheckpointError, match=rf"missing 1 \({re.escape(name.removeprefix('detector.'))}\)"):
+            check(path, TINY)
+    assert len(file.keys() - unread - others) > 250

@@ -29,7 +29,7 @@ def segment(dtype: torch.dtype, pixels: torch.Tensor, pairs: list[Pair]) -> list
     return Engine(model, TINY, device=torch.device("cpu"), memory_mb=200).segment(pixels, pairs)
 
 
-@pytest.mark.parametrize("n_scenes", [25, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_scenes", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_the_trained_model_finds_the_same_in_bfloat16(n_scenes: int) -> None:
     """Scenes of every seed; where the two differ, the model is in doubt about the object or its outline."""
     scenes = [draw_scene(seed, index) for seed in SEEDS for index in range(n_scenes)]
