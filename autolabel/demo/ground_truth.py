@@ -14,6 +14,7 @@ from autolabel.errors import Refused
 from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.storage import Storage, check_output, open_storage
 from autolabel.storage.uris import absolute_uri, join
+from autolabel.wording import counted
 
 GROUND_TRUTH_NAME = "ground_truth.json"
 JPEG_QUALITY = 93
@@ -62,7 +63,8 @@ def demo_scenes(config: DemoScenesConfig) -> str:
     with storage.replace(ground_truth_uri) as file:
         file.write(orjson.dumps(document))
     return (
-        f"{config.count} scenes in {uri}\n{ground_truth_uri}: {len(annotations)} annotations of {len(PHRASES)} phrases"
+        f"{counted(config.count, 'scene')} in {uri}\n"
+        f"{ground_truth_uri}: {counted(len(annotations), 'annotation')} of {len(PHRASES)} phrases"
     )
 
 

@@ -10,6 +10,7 @@ from autolabel.evaluation.concept_metrics import IOU_THRESHOLDS, ConceptMetrics
 from autolabel.evaluation.curves import RIGHT_IOU, CategoryCurve, Quality
 from autolabel.evaluation.matching import CategoryMatch
 from autolabel.prompts.ontology import Ontology
+from autolabel.wording import counted
 
 LONGEST_NAME, MOST_NAMES = 32, 10  # of the table, and of a sentence beside it
 UNDEFINED = "undefined"
@@ -106,10 +107,9 @@ class Evaluation:
     def _notes(self) -> Iterator[str]:
         comparison, concepts = self.comparison, self.concepts
         n_pairs = len(comparison.images) * len(comparison.category_ids)
-        yield (
-            f"On {len(comparison.images)} images and {len(comparison.category_ids)} categories; a true positive has a "
-            f"mask IoU of {RIGHT_IOU} or more."
-        )
+        images = counted(len(comparison.images), "image")
+        categories = counted(len(comparison.category_ids), "category", "categories")
+        yield f"On {images} and {categories}; a true positive has a mask IoU of {RIGHT_IOU} or more."
         unchanged = [self.ontology.by_id[curve.category_id].name for curve in self.curves if not curve.best]
         for names, what in (
             (self.images_missing, "images that are not in the output, left out"),

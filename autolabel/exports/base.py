@@ -19,6 +19,7 @@ from autolabel.output.job_output import JobOutput
 from autolabel.output.passes import over_units
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.storage.uris import absolute_uri, join
+from autolabel.wording import counted
 
 
 class NamedImage(NamedTuple):
@@ -72,8 +73,7 @@ class Export:
     @property
     def left_out(self) -> str:
         """The end of a closing sentence about rejected images."""
-        n_rejected = self.summary.images[Status.REJECTED]
-        return f"{n_rejected} rejected {'image' if n_rejected == 1 else 'images'} left out"
+        return f"{counted(self.summary.images[Status.REJECTED], 'rejected image')} left out"
 
     def unit_columns(self, units: Sequence[int] | None = None) -> Iterator[UnitColumns]:
         """Give the rows of each unit in order, a few dozen units in memory at a time."""

@@ -17,6 +17,7 @@ import orjson
 from autolabel.exports.base import Export
 from autolabel.labels.columns import index_of
 from autolabel.labels.types import Status
+from autolabel.wording import counted
 
 FILES = r"(annotations|results)(-\d+)?\.json|manifest\.json"
 ANNOTATIONS_PER_FILE = 1_000_000
@@ -43,7 +44,7 @@ def write(export: Export) -> str:
         results_name = f"results{shard.suffix}.json"
         with export.replace(results_name) as file, ItemList(file) as results:
             told.append(write_dataset(export, shard, recorded(annotations(export, shard), results)))
-        told.append(f"{export.uri(results_name)}: {results.n} results")
+        told.append(f"{export.uri(results_name)}: {counted(results.n, 'result')}")
     return "\n".join([*told, *write_manifest(export, shards, ("annotations", "results"))])
 
 
@@ -118,7 +119,8 @@ def write_dataset(
         n_annotations = write_list(file, "annotations", annotations)
         n_rejected = write_list(file, "rejected_images", rejected_images(export, shard.units))
         file.write(b',\n"info":' + orjson.dumps(info(export) | about()) + b"}\n")
-    return f"{export.uri(name)}: {n_images} images, {n_annotations} annotations, {n_rejected} rejected images apart"
+    counts = f"{counted(n_images, 'image')}, {counted(n_annotations, 'annotation')}"
+    return f"{export.uri(name)}: {counts}, {counted(n_rejected, 'rejected image')} apart"
 
 
 def write_manifest(export: Export, shards: Sequence[Shard], kinds: Sequence[str]) -> list[str]:

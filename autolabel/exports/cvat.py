@@ -15,6 +15,7 @@ from autolabel.exports.painting import row_runs
 from autolabel.labels.types import Instance
 from autolabel.masks.rle import decode_crop
 from autolabel.parallel import CPU_THREADS, in_threads
+from autolabel.wording import counted
 
 FILES = r"annotations\.xml|labels\.json"
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
@@ -37,7 +38,9 @@ def write(export: Export) -> str:
             n_images += 1
             n_masks += len(masks)
         file.write(b"</annotations>\n")
-    told = f"{export.uri('annotations.xml')}: {n_images} images, {n_masks} masks, {export.left_out}"
+    told = (
+        f"{export.uri('annotations.xml')}: {counted(n_images, 'image')}, {counted(n_masks, 'mask')}, {export.left_out}"
+    )
     n_unnamed = export.summary.n_readable - n_images
     return told + (f", and {n_unnamed} with names that XML cannot hold" if n_unnamed else "")
 

@@ -16,6 +16,7 @@ import yaml
 from autolabel.exports.base import Export
 from autolabel.labels.columns import UnitColumns, index_of
 from autolabel.labels.types import Status
+from autolabel.wording import counted
 
 FILES = r"data/[a-z][a-z0-9_]*-\d+-of-\d+\.parquet|README\.md"
 IMAGES_PER_FILE = 5000  # held in memory, of each split
@@ -43,7 +44,7 @@ SCHEMA = pa.schema(
 CARD = """
 # Labels of {root}
 
-{n_images} images, {n_instances} instances, labelled by autolabel {version} (run `{run_id}`); {left_out}.
+{n_images}, {n_instances}, labelled by autolabel {version} (run `{run_id}`); {left_out}.
 
 `image` is read from the URI that it was labelled at, and turned upright by its EXIF orientation, as the labels are.
 `bbox` is `[x, y, width, height]` in pixels. A mask is `pycocotools.mask.decode({{"size": [height, width], "counts":
@@ -66,7 +67,7 @@ def write(export: Export) -> str:
     present = [split for split in export.splits.names if n_of[split]]
     export.write("README.md", card(export, present).encode())
     counts = ", ".join(f"{split} {n_of[split]}" for split in export.splits.names)
-    return f"{export.folder_uri}: {n_of.total()} images ({counts}), {export.left_out}"
+    return f"{export.folder_uri}: {counted(n_of.total(), 'image')} ({counts}), {export.left_out}"
 
 
 class SplitFiles:
@@ -157,8 +158,8 @@ def card(export: Export, splits: list[str]) -> str:
     }
     text = CARD.format(
         root=export.output.plan.input_root,
-        n_images=export.summary.n_readable,
-        n_instances=export.summary.n_instances,
+        n_images=counted(export.summary.n_readable, "image"),
+        n_instances=counted(export.summary.n_instances, "instance"),
         version=export.output.record.autolabel_version,
         run_id=export.output.record.run_id,
         left_out=export.left_out,

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from autolabel.exports.base import Export
 from autolabel.labels.columns import UnitColumns
 from autolabel.labels.flat import FLAT_INSTANCES, instances_table
+from autolabel.wording import counted
 
 FILES = r"(images/)?\d+\.parquet"
 UNITS_PER_FILE = 32  # held in memory
@@ -45,9 +46,10 @@ def write(export: Export) -> str:
             with export.replace(f"{folder}{n_files:05d}.parquet") as file:
                 pq.write_table(pa.concat_tables(tables), file, compression="zstd", compression_level=3)
         n_files += 1
+    instances, images = counted(export.summary.n_instances, "instance"), counted(export.summary.n_images, "image")
     return (
-        f"{export.uri('*.parquet')}: {export.summary.n_instances} instances in {n_files} files\n"
-        f"{export.uri('images/*.parquet')}: {export.summary.n_images} images in {n_files} files, rejected ones too"
+        f"{export.uri('*.parquet')}: {instances} in {counted(n_files, 'file')}\n"
+        f"{export.uri('images/*.parquet')}: {images} in {counted(n_files, 'file')}, rejected ones too"
     )
 
 

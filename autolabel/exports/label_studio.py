@@ -28,6 +28,7 @@ from autolabel.labels.types import Instance
 from autolabel.masks.rle import Rle, decode_crop
 from autolabel.parallel import CPU_THREADS, in_threads
 from autolabel.storage.uris import scheme_of
+from autolabel.wording import counted
 
 FILES = r"tasks-\d+\.json|labels\.xml"
 TASKS_PER_FILE = 500  # Label Studio takes uploads of 250 MB, and a mask is some 10 KB
@@ -52,8 +53,8 @@ def write(export: Export) -> str:
     names = [category.name for category in export.output.record.settings.ontology.categories]
     export.write("labels.xml", interface(names).encode())
     return (
-        f"{export.folder_uri}: {export.summary.n_readable} tasks in {n_files} files, "
-        f"{export.summary.n_instances} masks, {export.left_out}\n"
+        f"{export.folder_uri}: {counted(export.summary.n_readable, 'task')} in {counted(n_files, 'file')}, "
+        f"{counted(export.summary.n_instances, 'mask')}, {export.left_out}\n"
         f"{export.uri('labels.xml')}: the labelling interface; make a project with it, then import the tasks"
     )
 

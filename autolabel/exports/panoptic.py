@@ -21,6 +21,7 @@ from autolabel.exports.file_names import Stems
 from autolabel.exports.painting import Painting, paint
 from autolabel.labels.types import Instance
 from autolabel.parallel import CPU_THREADS, in_threads
+from autolabel.wording import counted
 
 FILES = r"masks/.+\.png|panoptic\.json"
 
@@ -42,10 +43,11 @@ def write(export: Export) -> str:
         n_images = write_list(file, "images", images(export, export.units))
         write_list(file, "annotations", annotations(export, counts))
         file.write(b"}\n")
+    segments = counted(counts["segments"], "segment")
     return (
-        f"{export.uri('panoptic.json')}: {n_images} images, {counts['segments']} segments, {export.left_out}\n"
-        f"{counts['contested_px']} pixels that several instances claimed went to the higher score; "
-        f"{counts['hidden']} instances of which nothing is seen then left out"
+        f"{export.uri('panoptic.json')}: {counted(n_images, 'image')}, {segments}, {export.left_out}\n"
+        f"{counted(counts['contested_px'], 'pixel')} that several instances claimed went to the higher score; "
+        f"{counted(counts['hidden'], 'instance')} of which nothing is seen then left out"
     )
 
 

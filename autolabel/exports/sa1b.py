@@ -13,6 +13,7 @@ from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.file_names import Stems
 from autolabel.labels.types import Instance
 from autolabel.parallel import IO_THREADS, in_threads
+from autolabel.wording import counted
 
 FILES = r".+\.json"
 
@@ -23,7 +24,9 @@ def write(export: Export) -> str:
     for n in in_threads(partial(write_image, export, stems), export.images(), IO_THREADS):
         n_images += 1
         n_annotations += n
-    return f"{export.folder_uri}: {n_images} files, {n_annotations} annotations, {export.left_out}"
+    return (
+        f"{export.folder_uri}: {counted(n_images, 'file')}, {counted(n_annotations, 'annotation')}, {export.left_out}"
+    )
 
 
 def write_image(export: Export, stems: Stems, image: NamedImage) -> int:

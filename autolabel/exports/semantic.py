@@ -14,6 +14,7 @@ from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.file_names import Stems
 from autolabel.exports.painting import paint
 from autolabel.parallel import CPU_THREADS, in_threads
+from autolabel.wording import counted
 
 FILES = r".+\.png|classes\.json"
 MOST_IN_8_BITS = 255
@@ -29,8 +30,8 @@ def write(export: Export) -> str:
     classes = [{"value": n, "name": category.name, "id": category.id} for n, category in enumerate(categories, start=1)]
     export.write("classes.json", orjson.dumps(classes, option=orjson.OPT_INDENT_2))
     return (
-        f"{export.folder_uri}: {n_images} masks, {export.left_out}\n"
-        f"{n_contested_px} pixels that several categories claimed went to the higher score"
+        f"{export.folder_uri}: {counted(n_images, 'mask')}, {export.left_out}\n"
+        f"{counted(n_contested_px, 'pixel')} that several categories claimed went to the higher score"
     )
 
 

@@ -34,6 +34,7 @@ from autolabel.exports.file_names import BY_ID, Stems
 from autolabel.masks.polygons import QUARTER_PX, Fit, filled_iou, ring
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.storage.uris import scheme_of
+from autolabel.wording import counted
 
 FILES = r"labels/.+\.txt|[a-z][a-z0-9_]*\.txt|images\.csv|data\.yaml"
 SUFFIXES = ("bmp", "jpg", "jpeg", "png", "tif", "tiff", "webp")  # of images that every Ultralytics reads
@@ -69,7 +70,8 @@ def write(export: Export) -> str:
     lists_of = {split: f"{split}.txt" for split in export.splits.names}
     export.write("data.yaml", yaml.safe_dump({**lists_of, "names": dict(enumerate(names))}, sort_keys=False).encode())
     counts = ", ".join(f"{split} {n_images[split]}" for split in export.splits.names)
-    told = [f"{export.uri('data.yaml')}: {n_images.total()} images ({counts}), {fit.n} polygons, {export.left_out}"]
+    images, polygons = counted(n_images.total(), "image"), counted(fit.n, "polygon")
+    told = [f"{export.uri('data.yaml')}: {images} ({counts}), {polygons}, {export.left_out}"]
     told += [str(fit), how_to_train(export)]
     for split in export.splits.names:
         if not n_images[split]:

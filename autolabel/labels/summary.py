@@ -8,6 +8,10 @@ import orjson
 
 from autolabel.labels.types import ImageLabels, Status
 from autolabel.prompts.ontology import Ontology
+from autolabel.wording import counted, first_few
+
+SHOWN_CATEGORIES = 20  # at the end of a job
+SHOWN_NAMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +72,28 @@ class Summary:
 
 
 def closing_text(summary: Summary, ontology: Ontology) -> str:
-    """Return the table at the end of a job: by category, then by reject code."""
+    """Return the table at the end of a job: by category, then by reject code.
+
+    Of many categories, those with the most instances have a line each, and the others are counted.
+    """
     counts = ", ".join(f"{summary.images[status]} {status}" for status in Status)
-    lines = [f"{summary.n_images} images: {counts}; {summary.n_instances} instances"]
-    width = max(len(category.name) for category in ontology.categories)
-    for category in ontology.categories:
+    lines = [f"{counted(summary.n_images, 'image')}: {counts}; {counted(summary.n_instances, 'instance')}"]
+    shown = ontology.categories
+    if len(shown) > SHOWN_CATEGORIES:
+        found = [category for category in shown if summary.instances_of[category.id]]
+        shown = tuple(sorted(found, key=lambda category: -summary.instances_of[category.id])[:SHOWN_CATEGORIES])
+    width = max((len(category.name) for category in shown), default=0)
+    for category in shown:
         n, on = summary.instances_of[category.id], summary.images_with[category.id]
-        lines.append(f"  {category.name:<{width}}  {n} instances on {on} images")
+        lines.append(f"  {category.name:<{width}}  {counted(n, 'instance')} on {counted(on, 'image')}")
+    others = [category for category in ontology.categories if category not in shown]
+    if n_others := sum(summary.instances_of[category.id] for category in others):
+        n_found = sum(summary.instances_of[category.id] > 0 for category in others)
+        more = counted(n_found, "more category", "more categories")
+        lines.append(f"  and of {more}, {counted(n_others, 'instance')}")
+    if missing := [category.name for category in others if not summary.instances_of[category.id]]:
+        n_missing = counted(len(missing), "category", "categories")
+        lines.append(f"  nothing of {n_missing}: {first_few(missing, SHOWN_NAMES)}")
     for code, n in summary.rejected_by.most_common():
         lines.append(f"  rejected, {code}: {n}")
     return "\n".join(lines)

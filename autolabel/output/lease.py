@@ -160,8 +160,15 @@ def wait_for_end(storage: Storage, output_uri: str, run: Run) -> None:
         if seen.renewals != run.renewals:
             alive = True
     if alive:
-        raise Refused(f"{output_uri} is in the hands of {run}")
+        raise Refused(f"{output_uri} is in the hands of {run}; {what_to_do(run)}")
     log.warning("taking over from %s, which did not end", run)
+
+
+def what_to_do(run: Run) -> str:
+    """Return what whoever is refused for a run can do about it."""
+    is_here = run.machine is not None and run.machine == machine()
+    stop = f"kill {run.pid}" if is_here else f"stop process {run.pid} on {run.host}"
+    return f"wait until it ends, or {stop}: the same command goes on then; or use another output.uri"
 
 
 def is_alive(run: Run) -> bool | None:

@@ -23,6 +23,7 @@ from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.mask_checks import mask_problems, suspect_masks
 from autolabel.output.passes import in_processes, over_units
 from autolabel.output.settings import LabelSettings
+from autolabel.wording import counted
 
 SHOWN_PROBLEMS = 50
 STORED = ("instances", "candidates")
@@ -63,8 +64,10 @@ class Verdict:
         counts = ", ".join(f"{self.statuses[status]} {status}" for status in Status)
         hidden = self.n_problems - len(self.problems)
         lines = [*self.problems, *([f"... and {hidden} more problems"] if hidden else [])]
-        closing = f"{self.n_images} images: {counts}; {self.n_missing} missing, {self.n_duplicated} duplicated"
-        return "\n".join([*lines, closing + (f"; {self.n_problems} problems" if self.n_problems else "")])
+        closing = (
+            f"{counted(self.n_images, 'image')}: {counts}; {self.n_missing} missing, {self.n_duplicated} duplicated"
+        )
+        return "\n".join([*lines, closing + (f"; {counted(self.n_problems, 'problem')}" if self.n_problems else "")])
 
 
 def verify(config: VerifyConfig) -> Verdict:

@@ -126,7 +126,8 @@ def label_missing(
         if todo:
             said = f"; the last process that died said: {last_words}" if last_words else ""
             place = join(job.output_uri, LABELS_FOLDER)
-            raise JobFailed(f"{place}: {len(todo)} units are still missing{said}; the same command goes on from here")
+            missing = f"{len(todo)} of {sealed.n_units} units are still missing"
+            raise JobFailed(f"{place}: {missing}{said}; the same command goes on from here")
         summary = of_earlier_runs()
         summary.add(progress.summary)
     return summary

@@ -24,6 +24,7 @@ from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
 from autolabel.storage import open_storage
 from autolabel.storage.uris import absolute_uri, resolve_uri
+from autolabel.wording import counted, first_few
 
 PROBES = 8  # images that are tried first
 
@@ -63,9 +64,9 @@ def read_request(
         raise BadInput(problems)
     if listing:
         if listing.duplicates:
-            some = ", ".join(listing.duplicates[:5]) + (", ..." if len(listing.duplicates) > 5 else "")
-            log.warning("%d duplicates are labelled once: %s", len(listing.duplicates), some)
-        log.info("%d images in %s", len(listing.images), config.input.uri)
+            n_duplicates = counted(len(listing.duplicates), "duplicate")
+            log.warning("left out, %s: %s", n_duplicates, first_few(listing.duplicates, 5))
+        log.info("%s in %s", counted(len(listing.images), "image"), config.input.uri)
     return concepts, listing, boxes
 
 

@@ -5,10 +5,12 @@ Lazy throughout: an output of ten million images opens at once, iteration holds 
 
 from collections.abc import Callable, Collection, Iterator
 from copy import copy
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from autolabel.config import OutputConfig
 from autolabel.errors import BadInput, did_you_mean
@@ -22,10 +24,13 @@ from autolabel.prompts.ontology import Category
 from autolabel.reader.filters import Filter
 from autolabel.reader.image import ImageSource, LabelledImage, labelled_image
 from autolabel.reader.tables import IMAGES, INSTANCES, image_batches
-from autolabel.storage.uris import absolute_uri, scheme_of
+from autolabel.storage.uris import absolute_uri, resolve_uri, scheme_of
+from autolabel.wording import first_few
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SHOWN_CATEGORIES = 10  # in a message
 
 
 class Labels:
@@ -107,7 +112,12 @@ class Labels:
         """
         names = [] if category is None else [category] if isinstance(category, str) else list(category)
         by_name = self.run.settings.ontology.by_name
-        problems = [f"no category {name!r}{did_you_mean(name, by_name)}" for name in names if name not in by_name]
+        known = first_few(list(by_name), SHOWN_CATEGORIES)
+        problems = [
+            f"no category {name!r}{did_you_mean(name, by_name)}: there are {known}"
+            for name in names
+            if name not in by_name
+        ]
         if status is not None and status not in set(Status):
             problems.append(f"no status {status!r}: it is one of {', '.join(Status)}")
         if min_score is not None and not 0 <= min_score <= 1:  # NaN is not
@@ -129,12 +139,31 @@ class Labels:
             for image in unit.images():
                 yield labelled_image(image, self._source)
 
-    def __getitem__(self, image_id: int) -> LabelledImage:
-        """Return an image by its id.
+    @overload
+    def __getitem__(self, image: int | str) -> LabelledImage: ...
+
+    @overload
+    def __getitem__(self, image: slice) -> list[LabelledImage]: ...
+
+    def __getitem__(self, image: int | str | slice) -> LabelledImage | list[LabelledImage]:
+        """Return an image by its id, by its URI, or by its path below the input; or the images of a slice of ids.
+
+        `labels[1:3]` is the images 1 and 2: ids begin at 1. It leaves out what iteration leaves out.
 
         Raises:
             KeyError: the plan has no such image, its labels are not there yet, or the filter leaves it out.
+            TypeError: it is neither an integer, nor text, nor a slice of integers from 1 on.
         """
+        match image:
+            case slice():
+                return list(self._of_ids(ids_of(image, self.n_planned)))
+            case str():
+                return self._of_id(self._id_of(image))
+            case int() | np.integer() if not isinstance(image, bool):
+                return self._of_id(int(image))
+        raise TypeError(f"an image is chosen by its id, its URI or its path below the input, not by {image!r}")
+
+    def _of_id(self, image_id: int) -> LabelledImage:
         if not 1 <= image_id <= self.n_planned:
             raise KeyError(f"no image {image_id}: ids are 1 to {self.n_planned}")
         try:
@@ -145,6 +174,23 @@ class Labels:
         if not len(chosen):
             raise KeyError(f"image {image_id} is not among those that the filter lets through")
         return labelled_image(next(chosen.images()), self._source)
+
+    def _of_ids(self, image_ids: range) -> Iterator[LabelledImage]:
+        done = set(self._units())
+        for unit, ids in groupby(image_ids, self._output.plan.unit_of):
+            if unit in done:
+                chosen = self._chosen(unit)
+                chosen = chosen.select(np.isin(chosen.image_id, list(ids)))
+                yield from (labelled_image(image, self._source) for image in chosen.images())
+
+    def _id_of(self, name: str) -> int:
+        uris, root = self._output.plan.uris, self._output.plan.input_root
+        index = pc.index(uris, resolve_uri(name, root)).as_py()
+        if index < 0:
+            similar = pc.index(pc.ends_with(uris, f"/{name.rpartition('/')[2]}"), True).as_py()
+            meant = "" if similar < 0 else f" (did you mean {self._output.file_name(uris[similar].as_py())!r}?)"
+            raise KeyError(f"no image {name!r} below {root}{meant}")
+        return int(index) + 1
 
     def images(self) -> pa.RecordBatchReader:
         """Return a row for each image, IMAGES, without what was found: for DuckDB, Polars, pandas; to be read once."""
@@ -176,3 +222,17 @@ class Labels:
 
     def _chosen(self, unit: int) -> UnitColumns:
         return self._filter.of(read_columns(self._output.storage, self._output.uri, unit))
+
+
+def ids_of(chosen: slice, n_images: int) -> range:
+    """Return the ids of a slice, as Python's slices count: from the first to the one before the last.
+
+    Raises:
+        TypeError: they are not integers from 1 on.
+    """
+    defaults = {"start": 1, "stop": n_images + 1, "step": 1}
+    given = {name: getattr(chosen, name) for name in defaults if getattr(chosen, name) is not None}
+    if not all(isinstance(number, int) and number >= 1 for number in given.values()):
+        raise TypeError(f"{chosen}: ids are 1 to {n_images}; list(labels) is what counts from 0, and from the end")
+    first, end, step = (defaults | given).values()
+    return range(first, min(end, n_images + 1), step)

@@ -24,7 +24,7 @@ def loaded(path: Path) -> COCO:
 
 def test_pycocotools_reads_every_mask(hard: JobOutput) -> None:
     told = run_export(hard.uri)
-    assert "annotations.json: 14 images, 24 annotations, 1 rejected images apart" in told
+    assert "annotations.json: 14 images, 24 annotations, 1 rejected image apart" in told
     read = loaded(Path(hard.uri, "coco/annotations.json"))
     expected = stored(hard)
     assert sorted(read.anns) == list(range(1, 25))

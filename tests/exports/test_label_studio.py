@@ -54,7 +54,7 @@ def tasks_of(output: JobOutput) -> list[dict[str, Any]]:
 
 def test_every_mask_comes_back(hard: JobOutput) -> None:
     told = run_export(hard.uri, "format=label-studio")
-    assert "14 tasks in 1 files, 24 masks, 1 rejected image left out" in told
+    assert "14 tasks in 1 file, 24 masks, 1 rejected image left out" in told
     expected = masks_by_name(hard)
     for task in tasks_of(hard):
         (prediction,) = task["predictions"]

@@ -109,3 +109,20 @@ def test_the_closing_table_has_every_category_and_code() -> None:
         "  bus  0 instances on 0 images",
         "  rejected, truncated: 2",
     ]
+
+
+def test_of_many_categories_what_was_found_is_shown_and_the_rest_counted() -> None:
+    """300 prompts: 301 lines."""
+    ontology = Ontology(categories=tuple(Category(id=n, name=f"c{n}", phrases=()) for n in range(1, 301)))
+    found = {n: n - 100 for n in range(101, 151)}
+    summary = Summary(
+        images=Counter(labelled=1), instances_of=Counter(found), images_with=Counter(dict.fromkeys(found, 1))
+    )
+    lines = closing_text(summary, ontology).split("\n")
+    assert lines[0] == "1 image: 1 labelled, 0 empty, 0 rejected; 1275 instances"
+    assert lines[1] == "  c150  50 instances on 1 image"
+    assert lines[20] == "  c131  31 instances on 1 image"
+    assert lines[21:] == [
+        "  and of 30 more categories, 465 instances",
+        "  nothing of 250 categories: c1, c2, c3, c4, c5, c6, c7, c8, ...",
+    ]

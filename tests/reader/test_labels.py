@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -108,6 +108,35 @@ def test_an_id_that_the_plan_has_not(labels: Labels, image_id: int) -> None:
         labels[image_id]
 
 
+def test_an_image_by_its_name_or_uri(labels: Labels, folder: Path) -> None:
+    root = folder.parent / "images"
+    assert labels["000002.jpg"] == labels[f"{root}/000002.jpg"] == labels[f"file://{root}/000002.jpg"] == labels[2]
+    assert labels["000002.jpg"].uri == f"{root}/000002.jpg"
+    with pytest.raises(KeyError, match=r"no image 'sub/000002.jpg' below .*images \(did you mean '000002.jpg'\?\)"):
+        labels["sub/000002.jpg"]
+    with pytest.raises(KeyError, match=r"no image '7.jpg' below [^(]*$"):
+        labels["7.jpg"]
+
+
+def test_images_of_a_slice_of_ids(labels: Labels) -> None:
+    images = list(labels)
+    assert labels[1:3] == labels[:3] == images[:2]
+    assert labels[UNIT_SIZE : UNIT_SIZE + 3] == images[UNIT_SIZE - 1 : UNIT_SIZE + 2]  # of two units
+    assert labels[TRUNCATED - 1 :] == images[-2:]
+    assert labels[::4] == images[::4]
+    assert labels[:] == labels[1:1000] == images
+    assert [image.image_id for image in labels.filter(status="rejected")[1:]] == [TRUNCATED]
+
+
+WRONG: list[Any] = [slice(0, 3), slice(-3, None), slice(None, None, -1), slice("a", "b"), 1.0, None, True]
+
+
+@pytest.mark.parametrize("chosen", WRONG)
+def test_what_chooses_no_image_says_what_does(labels: Labels, chosen: Any) -> None:
+    with pytest.raises(TypeError, match=r"list\(labels\)|by its id, its URI or its path below the input"):
+        labels[chosen]
+
+
 def test_filters_select_images_and_their_instances(labels: Labels) -> None:
     chosen = list(labels.filter(category="angular").filter(min_score=0.95))
     everything = {image.image_id: image for image in labels}
@@ -157,7 +186,7 @@ def test_everything_wrong_with_a_filter_is_told_at_once(labels: Labels) -> None:
     with pytest.raises(BadInput) as caught:
         labels.filter(category=["anguler", "round"], status="reject", min_score=1.5)
     assert caught.value.problems == (
-        "no category 'anguler' (did you mean 'angular'?)",
+        "no category 'anguler' (did you mean 'angular'?): there are round, angular, unicorn",
         "no status 'reject': it is one of labelled, empty, rejected",
         "min_score 1.5 is not between 0 and 1",
     )
