@@ -76,7 +76,7 @@ class RejectCode(StrEnum):
     MISSING = "missing"  # listed, but no longer there
     CHANGED = "changed"  # another size, etag or mtime than the plan's
     FORBIDDEN = "forbidden"  # this object alone may not be read
-    SIZE_MISMATCH = "size_mismatch"  # its exemplar boxes were drawn on an image of another size
+    SIZE_MISMATCH = "size_mismatch"  # its boxes or points were drawn on an image of another size
 
 
 class RejectedImage(Exception):

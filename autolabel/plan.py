@@ -17,11 +17,14 @@ from autolabel.errors import BadInput, StorageError
 from autolabel.inputs.listing import Listing
 from autolabel.inputs.locations import ImageLocation, Locator
 from autolabel.prompts.concepts import Exemplar, ImageExemplars
+from autolabel.prompts.objects.source import GivenObjects
+from autolabel.prompts.objects.table import OBJECT, ObjectPrompt, read_cells
 from autolabel.storage import Storage, parquet
 from autolabel.storage.uris import join
 
 PLAN_NAME = "plan.parquet"
 UNITS_PER_ROW_GROUP = 64  # a unit is read without the whole plan, and the footer of a ten-million-row plan stays small
+OBJECTS_PER_ROW_GROUP = 500_000  # at most, on average: less than 100 MB
 
 LOCATOR = pa.struct(
     [
@@ -53,33 +56,50 @@ SCHEMA = pa.schema(
                 )
             ),
         ),
+        pa.field("objects", pa.list_(OBJECT)),
     ]
 )
 
 MAY_BE_NULL = (
-    *("size_bytes", "etag", "width", "height", "exemplars", "locator"),
+    *("size_bytes", "etag", "width", "height", "exemplars", "locator", "objects", "objects.mask"),
     *(f"locator.{name}" for name in ("kind", "container", "member", "row", "offset", "length", "frame")),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedImage(ImageLocation):
-    """One input image. `size_hw` is what its exemplar boxes were drawn on."""
+    """One input image. `size_hw` is what its boxes and points were drawn on."""
 
     image_id: int
     unit: int
     size_hw: tuple[int, int] | None = None
     exemplars: tuple[Exemplar, ...] = ()
+    objects: tuple[ObjectPrompt, ...] = ()
 
 
-def encode(listing: Listing, exemplars: Mapping[str, ImageExemplars], unit_size: int) -> bytes:
-    """Return the contents of plan.parquet."""
+def encode(
+    listing: Listing,
+    *,
+    unit_size: int,
+    exemplars: Mapping[str, ImageExemplars] | None = None,
+    objects: GivenObjects | None = None,
+) -> bytes:
+    """Return the contents of plan.parquet; `exemplars` are by image URI."""
     sink = pa.BufferOutputStream()
-    metadata = {"autolabel.unit_size": str(unit_size), "autolabel.input_root": listing.root}
-    rows_per_group = unit_size * UNITS_PER_ROW_GROUP
+    units_per_group = UNITS_PER_ROW_GROUP
+    if objects:
+        objects_per_unit = len(objects.table) * unit_size / len(listing.images)
+        units_per_group = max(1, min(units_per_group, int(OBJECTS_PER_ROW_GROUP / max(1, objects_per_unit))))
+    metadata = {
+        "autolabel.unit_size": str(unit_size),
+        "autolabel.units_per_group": str(units_per_group),
+        "autolabel.input_root": listing.root,
+    }
+    rows_per_group = unit_size * units_per_group
     with pq.ParquetWriter(sink, SCHEMA.with_metadata(metadata), compression="zstd") as writer:
         for start in range(0, len(listing.images), rows_per_group):
-            writer.write_table(group_table(listing, exemplars, start, rows_per_group, unit_size))
+            stop = min(start + rows_per_group, len(listing.images))
+            writer.write_table(group_table(listing, exemplars or {}, objects, range(start, stop), unit_size))
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
@@ -90,21 +110,29 @@ def seal(storage: Storage, output_uri: str, data: bytes) -> bool:
 
 
 def group_table(
-    listing: Listing, exemplars: Mapping[str, ImageExemplars], start: int, n_rows: int, unit_size: int
+    listing: Listing,
+    exemplars: Mapping[str, ImageExemplars],
+    objects: GivenObjects | None,
+    rows: range,
+    unit_size: int,
 ) -> pa.Table:
-    images = listing.images[start : start + n_rows]
+    images = listing.images[rows.start : rows.stop]
     found = [exemplars.get(image.uri) for image in images]
-    sizes = [item.size_hw if item else None for item in found]
+    if objects:
+        sizes = [objects.sizes_hw.get(row) for row in rows]
+    else:
+        sizes = [item.size_hw if item else None for item in found]
     columns = {
-        "image_id": range(start + 1, start + 1 + len(images)),
+        "image_id": range(rows.start + 1, rows.stop + 1),
         "uri": [image.uri for image in images],
         "size_bytes": [image.size_bytes for image in images],
         "etag": [image.etag for image in images],
-        "unit": [(start + offset) // unit_size for offset in range(len(images))],
+        "unit": [row // unit_size for row in rows],
         "locator": [image.locator and asdict(image.locator) for image in images],
         "width": [size and size[1] for size in sizes],
         "height": [size and size[0] for size in sizes],
         "exemplars": [exemplar_cells(item.exemplars) if item else None for item in found],
+        "objects": objects.table.column(rows.start, rows.stop) if objects else [None] * len(rows),
     }
     arrays = [pa.array(columns[field.name], type=field.type) for field in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
@@ -125,19 +153,20 @@ class Plan:
     def __init__(self, storage: Storage, output_uri: str) -> None:
         self._storage, self._uri = storage, join(output_uri, PLAN_NAME)
         self._footer = parquet.read_footer(storage, self._uri)
-        self.unit_size, self.input_root = self._check()
+        self.unit_size, self._units_per_group, self.input_root = self._check()
         self.n_images: int = self._footer.num_rows
         self.n_units = -(-self.n_images // self.unit_size)
         self._lock = threading.Lock()
         self._group: tuple[int, pa.Table] | None = None
 
-    def _check(self) -> tuple[int, str]:
-        """Return unit size and input root of a plan as `encode` writes it."""
+    def _check(self) -> tuple[int, int, str]:
+        """Return unit size, units of a row group, and input root of a plan as `encode` writes it."""
         metadata = self._footer.metadata or {}
         try:
             unit_size = int(metadata[b"autolabel.unit_size"])
             input_root = metadata[b"autolabel.input_root"].decode()
-            rows_per_group = unit_size * UNITS_PER_ROW_GROUP
+            units_per_group = int(metadata[b"autolabel.units_per_group"])
+            rows_per_group = unit_size * units_per_group
             sizes = [self._footer.row_group(group).num_rows for group in range(self._footer.num_row_groups)]
             with parquet.reading(self._uri):
                 columns_fit = self._footer.schema.to_arrow_schema().equals(SCHEMA)
@@ -146,7 +175,7 @@ class Plan:
         groups_fit = all(size == rows_per_group for size in sizes[:-1]) and 0 < sum(sizes[-1:]) <= rows_per_group
         if not (columns_fit and groups_fit and sum(sizes) == self._footer.num_rows):
             raise BadInput(f"{self._uri} was not written by autolabel: it has other columns or row groups")
-        return unit_size, input_root
+        return unit_size, units_per_group, input_root
 
     def check_exists(self) -> None:
         """Raise StorageError where the plan is gone: labels without it would be taken for those of a later one."""
@@ -184,7 +213,7 @@ class Plan:
 
     def images_of(self, unit: int) -> list[PlannedImage]:
         """Return the images of a unit, in plan order."""
-        group, within = divmod(unit, UNITS_PER_ROW_GROUP)
+        group, within = divmod(unit, self._units_per_group)
         with self._lock:
             if self._group is None or self._group[0] != group:
                 self._group = (group, self._storage.read_with(self._uri, partial(self._read_group, group)))
@@ -217,4 +246,5 @@ def planned_image(row: dict[str, Any]) -> PlannedImage:
             Exemplar(category_id=c["category_id"], box_cxcywh=tuple(c["box_cxcywh"]), positive=c["positive"])
             for c in cells
         ),
+        objects=tuple(read_cells(row["objects"])),
     )

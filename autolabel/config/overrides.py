@@ -2,13 +2,18 @@
 
 import re
 
+OTHER_KINDS = frozenset({"objects.uri", "objects.column", "everything.points_per_side"})  # keys that ask for them
+
 
 def expand_prompts(overrides: list[str]) -> list[str]:
     """Return overrides with `prompts=[person, red car]` as a list of phrases and `prompts=street.yaml` as a file.
 
-    `prompts=street` stays the choice of conf/prompts/street.yaml that Hydra makes of it.
+    `prompts=street` stays the choice of conf/prompts/street.yaml that Hydra makes of it. Who asks for something else
+    than concepts, and says nothing of prompts, does not mean those of the demo.
     """
-    expanded = []
+    names = [override.partition("=")[0] for override in overrides]
+    no_concepts = not OTHER_KINDS.isdisjoint(names) and not any(name.startswith("prompts") for name in names)
+    expanded = ["prompts=none"] if no_concepts else []
     for override in overrides:
         name, _, value = override.partition("=")
         value = value.strip()

@@ -76,6 +76,10 @@ class ObjectsConfig:
     normalized: bool = key(False, "Boxes and points are fractions of the image's width and height instead of pixels.")
     use_masks: bool = key(False, "Refine the segmentation that an object has instead of starting from box and points.")
 
+    @property
+    def given(self) -> bool:
+        return self.uri is not None or self.column is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class EverythingConfig:
@@ -86,6 +90,10 @@ class EverythingConfig:
     stability: float = key(0.95, "Keep masks that change no more than this with the cut-off (IoU of two of them).")
     nms: float = key(0.7, "Overlap (IoU) above which the weaker of two masks is dropped.")
     crop_layers: int = key(0, "Look again at 2 x 2 crops, at 4 x 4 too, and so on: finds what is small.")
+
+    @property
+    def asked(self) -> bool:
+        return self.points_per_side is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from autolabel.config.schema import (
 from autolabel.errors import RejectCode
 from autolabel.redaction import has_password
 
+MOST_CROP_LAYERS = 4  # the last of 256 crops
 NO_PASSWORDS = "holds a password, which would be written wherever the URL is; give it by the environment"
 
 
@@ -80,10 +81,12 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
     yield from prompts_problems(config.prompts)
     if config.exemplars.uri and config.exemplars.column:
         yield "exemplars: give exemplars.uri or exemplars.column, not both"
+    yield from other_kinds_problems(config)
     if (config.model.checkpoint is None) == (config.model.seed is None):
         yield "model: give either model.checkpoint or model.seed"
     for name, value, choices in (
         ("exemplars.box_format", config.exemplars.box_format, ("xywh", "xyxy", "cxcywh")),
+        ("objects.box_format", config.objects.box_format, ("xywh", "xyxy", "cxcywh")),
         ("model.architecture", config.model.architecture, ("full", "tiny")),
         ("model.precision", config.model.precision, ("float32", "bfloat16")),
     ):
@@ -107,6 +110,7 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
         ("batch.memory_mb", batch.memory_mb),
         ("batch.load_threads", batch.load_threads),
         ("batch.prefetch_mb", batch.prefetch_mb),
+        ("everything.points_per_side", config.everything.points_per_side),
     ):
         if number is not None and number < 1:
             yield f"{name}: {number} is less than 1"
@@ -121,6 +125,25 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
     ):
         if not seconds > 0:
             yield f"cluster.{name}: {seconds} is not positive"
+
+
+def other_kinds_problems(config: LabelConfig) -> Iterator[str]:
+    """Yield what does not go with given objects, or with everything."""
+    objects, everything = config.objects, config.everything
+    if objects.uri and objects.column:
+        yield "objects: give objects.uri or objects.column, not both"
+    if objects.given and everything.asked:
+        yield "objects, everything: a job masks given objects, or everything there is; give one of the two"
+    for asked, what in ((objects.given, "given objects"), (everything.asked, "everything there is")):
+        if asked and (config.exemplars.uri or config.exemplars.column):
+            yield f"exemplars: they are of concepts, and this job masks {what}; label concepts in a job of their own"
+    if everything.asked and (config.prompts.categories or config.prompts.uri):
+        yield "prompts: they ask for concepts, and this job masks everything there is; give one of the two"
+    for name, share in (("iou", everything.iou), ("stability", everything.stability), ("nms", everything.nms)):
+        if not 0 <= share <= 1:  # NaN is not
+            yield f"everything.{name}: {share} is not between 0 and 1"
+    if not 0 <= everything.crop_layers <= MOST_CROP_LAYERS:
+        yield f"everything.crop_layers: {everything.crop_layers} is not between 0 and {MOST_CROP_LAYERS}"
 
 
 def refine_problems(config: RefineConfig) -> Iterator[str]:

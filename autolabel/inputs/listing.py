@@ -14,7 +14,7 @@ from typing import Any
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput, did_you_mean_beside
 from autolabel.inputs.locations import ImageLocation
-from autolabel.inputs.manifests import COCO_COLUMNS, MANIFESTS, Columns, ManifestRow, coco_rows
+from autolabel.inputs.manifests import COCO_COLUMNS, MANIFESTS, CellColumn, Columns, ManifestRow, coco_rows
 from autolabel.redaction import has_password
 from autolabel.storage import SCHEMES, Listed, Storage, open_storage
 from autolabel.storage.uris import absolute_uri, glob_regex, parent, path_of, resolve_uri, scheme_of
@@ -28,7 +28,8 @@ class Listing:
     """The images of an input, in plan order.
 
     `root` is the URI that exported file names are relative to. `sizes_hw` and `cells` hold, by URI, the sizes and the
-    exemplar cells that a manifest or COCO file states. `duplicates` are URIs that stood there more than once.
+    cells of exemplars or objects that a manifest or COCO file states. `duplicates` are URIs that stood there more than
+    once.
     """
 
     root: str
@@ -38,8 +39,8 @@ class Listing:
     duplicates: list[str] = field(default_factory=list)
 
 
-def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
-    """List the input once.
+def list_images(config: InputConfig, *, cells: CellColumn | None = None) -> Listing:
+    """List the input once; `cells` is a column of a manifest that is read beside the URIs.
 
     Raises:
         BadInput: nothing is there, no image is found, or a manifest is malformed; every problem is named.
@@ -50,10 +51,10 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
     read_rows = MANIFESTS.get(PurePosixPath(uri).suffix.lower())
     if config.uri_column != URI_COLUMN and read_rows in (None, coco_rows):
         raise BadInput(f"input.uri_column: {config.uri} is no manifest with columns")
-    columns = Columns(uri=config.uri_column, exemplars=exemplar_column)
+    columns = Columns(uri=config.uri_column, cells=cells)
     if read_rows is None:
         listing = list_files(uri, storage, config.suffixes)
-    elif exemplar_column is None or read_rows is not coco_rows:
+    elif cells is None or read_rows is not coco_rows:
         columns = COCO_COLUMNS if read_rows is coco_rows else columns
         try:
             rows = read_rows(uri, storage, columns)
@@ -64,10 +65,11 @@ def list_images(config: InputConfig, *, exemplar_column: str | None) -> Listing:
                 )  # a scheme without a driver is told here, not there
         except FileNotFoundError as error:
             raise BadInput(missing_input(config) or f"input.uri: {uri} does not exist") from error
-        if exemplar_column and not listing.cells:
-            raise BadInput(f"exemplars.column: no row of {uri} has a value in column {exemplar_column!r}")
+        if cells and not listing.cells:
+            raise BadInput(f"{cells.key}: no row of {uri} has a value in column {cells.name!r}")
     else:
-        raise BadInput("exemplars.column: a COCO input has no columns; give its exemplars as exemplars.uri")
+        by_uri = cells.key.replace("column", "uri")
+        raise BadInput(f"{cells.key}: a COCO input has no columns; a COCO file is given as {by_uri}")
     unwritable = [image.uri for image in listing.images if not encodable(image.uri)]
     if unwritable:
         raise BadInput(f"input.uri: {name!r} is not valid UTF-8; rename it" for name in unwritable)

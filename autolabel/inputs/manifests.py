@@ -15,7 +15,7 @@ from autolabel.errors import BadInput, did_you_mean
 from autolabel.storage import Storage, parquet
 
 SHOWN_COLUMNS = 12  # in a message
-LONGEST_CELL = 2**31 - 1  # csv's own limit, 128 KiB, is less than an image's exemplars can take
+LONGEST_CELL = 2**31 - 1  # csv's own limit, 128 KiB, is less than an image's objects can take
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,24 @@ class ManifestRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CellColumn:
+    """A column of lists: of exemplars, or of objects."""
+
+    key: str  # the setting that names it
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Columns:
     """The columns of a manifest that go by other names from one to the next."""
 
     uri: str
-    exemplars: str | None = None
+    cells: CellColumn | None = None
+
+    def _named(self) -> Iterator[tuple[str, str, str]]:
+        yield "input.uri_column", self.uri, "holds the paths or URLs of the images"
+        if self.cells:
+            yield self.cells.key, self.cells.name, f"holds the {self.cells.key.partition('.')[0]}"
 
     def check(self, manifest: str, names: Collection[str]) -> None:
         """Raise BadInput where a manifest lacks one of them, with what it has instead."""
@@ -43,11 +56,8 @@ class Columns:
             f"{manifest}: the manifest has no column {name!r}{did_you_mean(name, names)}; it has "
             f"{', '.join(list(names)[:SHOWN_COLUMNS]) or 'none'}{', ...' if len(names) > SHOWN_COLUMNS else ''}. "
             f"Say which one {what}: {key}=NAME"
-            for key, name, what in (
-                ("input.uri_column", self.uri, "holds the paths or URLs of the images"),
-                ("exemplars.column", self.exemplars, "holds the exemplars"),
-            )
-            if name is not None and name not in names
+            for key, name, what in self._named()
+            if name not in names
         ]
         if problems:
             raise BadInput(problems)
@@ -62,7 +72,7 @@ def parquet_rows(uri: str, storage: Storage, columns: Columns) -> Iterator[Manif
     with parquet.reading(uri):
         schema = footer.schema.to_arrow_schema()
     columns.check(uri, schema.names)
-    known = dict.fromkeys([columns.uri, "size_bytes", "etag", "width", "height", columns.exemplars])
+    known = dict.fromkeys([columns.uri, "size_bytes", "etag", "width", "height", columns.cells and columns.cells.name])
     names = [name for name in known if name in schema.names]
     for name in names:
         for index in schema.get_all_field_indices(name):
@@ -85,7 +95,7 @@ def parquet_rows(uri: str, storage: Storage, columns: Columns) -> Iterator[Manif
 
 
 def csv_rows(uri: str, storage: Storage, columns: Columns) -> Iterator[ManifestRow]:
-    """Yield the rows of a CSV manifest with a header line; an exemplar cell is JSON text."""
+    """Yield the rows of a CSV manifest with a header line; a cell of exemplars or objects is JSON text."""
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(text_of(uri, storage), newline=""))
     columns.check(uri, list(reader.fieldnames or ()))
@@ -109,7 +119,7 @@ def jsonl_rows(uri: str, storage: Storage, columns: Columns) -> Iterator[Manifes
         if not isinstance(record, dict):
             raise BadInput(f"{uri} line {number}: not a JSON object")
         if first:
-            replace(columns, exemplars=None).check(uri, record)  # which only some of the lines may have
+            replace(columns, cells=None).check(uri, record)  # which only some of the lines may have
             first = False
         yield manifest_row(f"line {number}", record, columns)
 
@@ -137,7 +147,7 @@ def manifest_row(place: str, record: dict[str, Any], columns: Columns) -> Manife
         size_bytes=size_bytes,
         etag=str(record["etag"]).strip('"') if record.get("etag") else None,
         size_hw=(height, width) if height and width else None,
-        cell=record.get(columns.exemplars) if columns.exemplars else None,
+        cell=record.get(columns.cells.name) if columns.cells else None,
     )
 
 

@@ -106,6 +106,14 @@ def bbox_xywh(rle: Rle) -> tuple[float, float, float, float]:
     return left, top, width, height
 
 
+def union(masks: Sequence[Rle]) -> Rle:
+    """Return what any of the masks covers; they are of one size, and there is one at least."""
+    if len(masks) == 1:
+        return masks[0]
+    merged = coco.merge([mask.to_coco() for mask in masks])
+    return Rle(size_hw=masks[0].size_hw, counts=merged["counts"].decode("ascii"))
+
+
 def pairwise_overlap(a: Sequence[Rle], b: Sequence[Rle], metric: str) -> npt.NDArray[np.float64]:
     """Return the overlap (len(a), len(b)) of masks of one size, exact, and 0 where either mask is empty.
 

@@ -14,7 +14,7 @@ import orjson
 
 from autolabel.errors import BadInput, Refused, quoted_value
 from autolabel.output.settings import SCHEMA_VERSION, LabelSettings
-from autolabel.prompts.categories import read_categories
+from autolabel.prompts.categories import read_categories, read_names
 from autolabel.prompts.ontology import Ontology
 from autolabel.storage import Storage
 from autolabel.storage.uris import join
@@ -91,7 +91,7 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
         version = quoted_value(values.get("schema_version"))
         raise BadInput(f"{uri} has schema version {version}, this is {SCHEMA_VERSION}; use the version that wrote it")
     try:
-        settings = LabelSettings.from_dict(values, read_ontology(values.get("categories"), uri))
+        settings = LabelSettings.from_dict(values, read_ontology(values, uri))
     except ValueError as error:
         raise BadInput(f"{uri} was not written by autolabel: {error}") from error
     run_id, created_at, version, fingerprint = about
@@ -106,17 +106,20 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
     )
 
 
-def read_ontology(entries: Any, uri: str) -> Ontology:
-    """Return the categories of a record.
+def read_ontology(values: dict[str, Any], uri: str) -> Ontology:
+    """Return the categories of a record's settings.
 
     Raises:
         BadInput: they are none that a job could have been started with.
     """
-    if not isinstance(entries, list):
+    entries, place = values.get("categories"), f"{uri} categories"
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadInput(f"{uri} was not written by autolabel: it has no list of categories")
-    ontology = read_categories(
-        entries, place=f"{uri} categories", count_tokens=lambda phrases: [0] * len(phrases), max_tokens=0
-    )
+    if values.keys() & {"objects", "everything"}:
+        without_phrases = [{name: value for name, value in entry.items() if value != []} for entry in entries]
+        ontology = read_names(without_phrases, place=place)
+    else:
+        ontology = read_categories(entries, place=place, count_tokens=lambda phrases: [0] * len(phrases), max_tokens=0)
     if ontology.to_list() != entries:
         raise BadInput(f"{uri} was not written by autolabel: its categories lack fields")
     return ontology

@@ -12,11 +12,13 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import orjson
 
-from autolabel.config import ImageConfig, LabelConfig, NmsConfig
+from autolabel.config import ImageConfig, LabelConfig, NmsConfig, ObjectsConfig
 from autolabel.prompts.ontology import Ontology, Prompt
 from autolabel.selection import Rules
 
 SCHEMA_VERSION = 3  # of the settings, and of the files of an output
+
+CONCEPT_THRESHOLD = 0.5  # where none is given
 
 Settings = TypeVar("Settings")
 
@@ -39,6 +41,28 @@ class ExemplarSettings:
     use_text: bool
     box_format: str
     normalized: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSettings:
+    """How given objects are masked; `sha256` is of the file that holds them."""
+
+    sha256: str
+    column: str | None
+    box_format: str
+    normalized: bool
+    use_masks: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverythingSettings:
+    """How everything is masked: see config.EverythingConfig."""
+
+    points_per_side: int
+    iou: float
+    stability: float
+    nms: float
+    crop_layers: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +97,20 @@ class LabelSettings:
     min_area: int
     max_area: int | None
     max_instances: int | None
+    objects: ObjectSettings | None = None  # None: the job asks for something else
+    everything: EverythingSettings | None = None
     refined_from: RefinedFrom | None = None
+
+    @property
+    def has_concepts(self) -> bool:
+        """Whether the job looks for concepts, as it does where it asks for nothing else."""
+        return self.objects is None and self.everything is None
 
     @cached_property
     def prompts(self) -> tuple[Prompt, ...]:
         """The job's prompts, each at the place that its id says."""
-        alone = self.exemplars.sha256 is not None and not self.exemplars.use_text
-        return self.ontology.prompts(exemplars_alone=alone)
+        exemplars_alone = self.exemplars.sha256 is not None and not self.exemplars.use_text
+        return self.ontology.prompts(without_phrase=exemplars_alone or not self.has_concepts)
 
     @cached_property
     def rules(self) -> Rules:
@@ -90,7 +121,7 @@ class LabelSettings:
             nms_within=self.nms.within,
             nms_across=self.nms.across,
             metric=self.nms.metric,
-            min_area_px=self.min_area,
+            min_area_px=max(1, self.min_area),  # an object whose mask is empty has an area of 0, and is no label
             max_area_px=self.max_area,
             max_instances=self.max_instances,
             max_instances_of={c.id: c.max_instances for c in categories if c.max_instances is not None},
@@ -99,6 +130,8 @@ class LabelSettings:
     @cached_property
     def keep_threshold_of(self) -> dict[int, float]:
         """By category: instances with scores above it are stored, as labels or as candidates."""
+        if not self.has_concepts:  # all of them are
+            return dict.fromkeys(self.rules.threshold_of, -1.0)
         return {id: min(self.keep_threshold, limit) for id, limit in self.rules.threshold_of.items()}
 
     @cached_property
@@ -107,11 +140,12 @@ class LabelSettings:
         return fingerprint_of(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; what is not there (`refined_from`) has no key."""
+        """Return plain values for JSON; of what is not there (OPTIONAL), no key."""
         values = {name: value for name, value in vars(self).items() if name in _NAMES and name != "ontology"}
         plain = {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}  # type: ignore[arg-type]  # an instance
-        if self.refined_from is None:
-            del plain["refined_from"]
+        for name in OPTIONAL:
+            if plain[name] is None:
+                del plain[name]
         return {"schema_version": SCHEMA_VERSION, "categories": self.ontology.to_list(), **plain}
 
     @staticmethod
@@ -125,13 +159,24 @@ class LabelSettings:
         return read_dataclass(LabelSettings, plain, "settings", ontology=ontology)
 
 
+OPTIONAL = ("objects", "everything", "refined_from")
 _NAMES = {field.name for field in fields(LabelSettings)}
 
 
 def label_settings(
-    config: LabelConfig, ontology: Ontology, *, input_uri: str, weights: str, exemplars_sha256: str | None
+    config: LabelConfig,
+    ontology: Ontology,
+    *,
+    input_uri: str,
+    weights: str,
+    exemplars_sha256: str | None = None,
+    objects_sha256: str | None = None,
 ) -> LabelSettings:
     """Return what a job with this configuration is asked for. `weights` is as in ModelSettings."""
+    has_concepts = objects_sha256 is None and not config.everything.asked
+    threshold = config.threshold
+    if threshold is None:
+        threshold = CONCEPT_THRESHOLD if has_concepts else 0.0
     return LabelSettings(
         input=InputSettings(uri=input_uri, uri_column=config.input.uri_column, image_root=config.input.image_root),
         image=config.image,
@@ -144,12 +189,24 @@ def label_settings(
             normalized=config.exemplars.normalized,
         ),
         model=ModelSettings(architecture=config.model.architecture, weights=weights, precision=config.model.precision),
-        threshold=config.threshold,
-        keep_threshold=config.keep_threshold,
-        nms=config.nms,
+        threshold=threshold,
+        keep_threshold=config.keep_threshold if has_concepts else 0.0,
+        nms=config.nms if has_concepts else NmsConfig(within=None),  # whoever gave a box wants its mask
         min_area=config.min_area,
         max_area=config.max_area,
         max_instances=config.max_instances,
+        objects=None if objects_sha256 is None else object_settings(config.objects, objects_sha256),
+        everything=EverythingSettings(**vars(config.everything)) if config.everything.asked else None,
+    )
+
+
+def object_settings(config: ObjectsConfig, sha256: str) -> ObjectSettings:
+    return ObjectSettings(
+        sha256=sha256,
+        column=config.column,
+        box_format=config.box_format,
+        normalized=config.normalized,
+        use_masks=config.use_masks,
     )
 
 

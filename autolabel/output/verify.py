@@ -23,6 +23,8 @@ from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.mask_checks import mask_problems, suspect_masks
 from autolabel.output.passes import in_processes, over_units
 from autolabel.output.settings import LabelSettings
+from autolabel.plan import PlannedImage
+from autolabel.prompts.objects.table import ObjectPrompt
 from autolabel.wording import counted
 
 SHOWN_PROBLEMS = 50
@@ -97,11 +99,11 @@ def check_unit(output: JobOutput, unit_and_done: tuple[int, bool]) -> Verdict:
         if (image.image_id, image.unit) != (image_id, unit):
             verdict.add(f"plan: row {image_id} has image_id {image.image_id} and unit {image.unit}, not {unit}")
     if done:
-        check_file(output, unit, {image.image_id: image.uri for image in planned}, verdict)
+        check_file(output, unit, {image.image_id: image for image in planned}, verdict)
     return verdict
 
 
-def check_file(output: JobOutput, unit: int, expected: dict[int, str], verdict: Verdict) -> None:
+def check_file(output: JobOutput, unit: int, expected: dict[int, PlannedImage], verdict: Verdict) -> None:
     """Check a unit's file against the run and the images that the plan has for it."""
     record, settings = output.record, output.record.settings
     place = f"{LABELS_FOLDER}/{unit:08d}.parquet"
@@ -131,9 +133,10 @@ def check_file(output: JobOutput, unit: int, expected: dict[int, str], verdict: 
         if seen.pop(image_id, None) is None:  # counted as duplicated
             continue
         verdict.statuses[row["status"]] += 1
-        if row["uri"] != expected[image_id]:
-            verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {expected[image_id]!r}")
-        for problem in row_problems(row, settings, *suspect):
+        planned = expected[image_id]
+        if row["uri"] != planned.uri:
+            verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {planned.uri!r}")
+        for problem in chain(row_problems(row, settings, *suspect), object_problems(row, planned.objects)):
             verdict.add(f"{place}: image {image_id}: {problem}")
     if without := set(expected) - {row["image_id"] for row in rows}:
         verdict.add(f"{place}: {len(without)} images of its unit have no row")
@@ -192,7 +195,8 @@ def row_problems(
         for index, (instance, is_suspect) in enumerate(zip(stored, suspect, strict=True)):
             for problem in instance_problems(instance, limits):
                 yield f"{kind} {index}: {problem}"
-            for problem in mask_problems(instance, size_hw) if is_suspect else ():
+            may_be_empty = kind == "candidate" and instance["object_id"] is not None
+            for problem in mask_problems(instance, size_hw, may_be_empty=may_be_empty) if is_suspect else ():
                 yield f"{kind} {index}: {problem}"
 
 
@@ -211,6 +215,24 @@ def prompt_problems(
     for prompt_id, category_id, phrase in found_by:
         if asked.get(prompt_id) != (category_id, phrase):
             yield f"instances of category {category_id} and phrase {phrase!r} are not of prompt {prompt_id} of this row"
+
+
+def object_problems(row: dict[str, Any], objects: Sequence[ObjectPrompt]) -> Iterator[str]:
+    """Give which of an image's objects are not in its row exactly once, and which of the row's are not the plan's."""
+    if row["status"] == Status.REJECTED:
+        return
+    planned = {one.object_id: one.category_id for one in objects}
+    stored = [one for name in STORED for one in row[name] if one["object_id"] is not None]
+    n_of = Counter(one["object_id"] for one in stored)
+    for object_id in planned:
+        if n_of[object_id] != 1:
+            yield f"object {object_id!r} of the plan is {n_of[object_id]} times in its row"
+    for one in stored:
+        object_id, category_id = one["object_id"], one["category_id"]
+        if object_id not in planned:
+            yield f"the plan has no object {object_id!r} on it"
+        elif category_id != planned[object_id]:
+            yield f"object {object_id!r} is of category {category_id}, in the plan of {planned[object_id]}"
 
 
 def instance_problems(instance: dict[str, Any], limits: Mapping[int, float]) -> Iterator[str]:

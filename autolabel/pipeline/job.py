@@ -26,10 +26,10 @@ from autolabel.pipeline.ray_log import without_harmless_lines
 from autolabel.pipeline.request import (
     check_weights,
     check_within_reach,
-    exemplars_sha256,
     read_request,
     with_full_checkpoint,
 )
+from autolabel.pipeline.visual_prompts import exemplars_sha256, objects_sha256
 from autolabel.pipeline.watch import watch
 from autolabel.plan import Plan
 from autolabel.sam3.engine import Engine
@@ -56,19 +56,29 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
     sealed = sealed_plan(output, output_uri)
     if sealed is None:
         refuse_labels_without_plan(output, output_uri)
-    concepts, listing, boxes = read_request(config, list_input=sealed is None)
+    request = read_request(config, list_input=sealed is None)
     weights = check_weights(config)
-    phrases = [phrase for category in concepts.categories for phrase in category.phrases]
+    phrases = [phrase for category in request.ontology.categories for phrase in category.phrases]
     settings = label_settings(
         config,
-        concepts,
+        request.ontology,
         input_uri=absolute_uri(config.input.uri),
         weights=weights.sha256 or f"seed {config.model.seed}",
         exemplars_sha256=exemplars_sha256(config),
+        objects_sha256=objects_sha256(config),
     )
-    if listing:
-        check_within_reach(listing.images, config.input.storage_options)
-    contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
+    if request.listing:
+        check_within_reach(request.listing.images, config.input.storage_options)
+    contents = (
+        plan.encode(
+            request.listing,
+            unit_size=config.output.unit_size,
+            exemplars=request.exemplars,
+            objects=request.objects,
+        )
+        if request.listing
+        else None
+    )
     record = run_record.create_or_match(output, output_uri, settings, unknown_words(phrases, weights.known_tokens))
     if note := record.note_on_words():
         log.warning("%s", note)
@@ -80,7 +90,7 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
             log.warning("output.unit_size: the plan is sealed with %d", sealed.unit_size)
         summary = label_missing(job, Plan(output, output_uri), output, held, config.cluster, load)
     place = f"labels in {join(output_uri, LABELS_FOLDER)}"
-    return "\n".join([closing_text(summary, concepts), *([note] if note else []), place])
+    return "\n".join([closing_text(summary, request.ontology), *([note] if note else []), place])
 
 
 def sealed_plan(output: Storage, output_uri: str) -> Plan | None:

@@ -117,12 +117,12 @@ def decode_and_resize(
     """Decode and resize the bytes of an image.
 
     Raises:
-        RejectedImage: they are no image, or not one of the size that its exemplars were drawn on.
+        RejectedImage: they are no image, or not one of the size that its boxes and points were drawn on.
     """
     decoded = decode(data, apply_exif=settings.apply_exif, max_pixels=settings.max_pixels)
     height, width = decoded.rgb.shape[:2]
     if image.size_hw not in (None, (height, width)):
-        detail = f"exemplars were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
+        detail = f"its boxes or points were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
         raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
     info = ImageInfo(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
     return ModelInput(pixels=resize(decoded.rgb, side_px), info=info)

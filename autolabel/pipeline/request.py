@@ -1,29 +1,28 @@
 """What a labelling job asks for, read and checked before a model is loaded: prompts, images, exemplars, weights."""
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from autolabel.config import LabelConfig
-from autolabel.errors import BadInput, RejectCode, RejectedImage
-from autolabel.images.decode import probe_size
+from autolabel.errors import BadInput, RejectedImage
 from autolabel.inputs import fetch_image
 from autolabel.inputs.listing import Listing, list_images
 from autolabel.inputs.locations import ImageLocation
-from autolabel.parallel import IO_THREADS, in_threads
-from autolabel.prompts import exemplars
+from autolabel.inputs.manifests import CellColumn
+from autolabel.parallel import in_threads
+from autolabel.pipeline.visual_prompts import objects_source, read_exemplars, read_objects
 from autolabel.prompts.categories import named_in, prompt_entries, read_categories
 from autolabel.prompts.concepts import ImageExemplars
-from autolabel.prompts.ontology import Ontology
+from autolabel.prompts.objects.categories import categories_of_objects
+from autolabel.prompts.objects.source import GivenObjects
+from autolabel.prompts.ontology import EVERYTHING, Ontology
 from autolabel.sam3 import checkpoint, download
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.text import count_tokens
-from autolabel.storage import open_storage
-from autolabel.storage.uris import absolute_uri, resolve_uri
+from autolabel.storage.uris import absolute_uri
 from autolabel.wording import counted, first_few
 
 PROBES = 8  # images that are tried first
@@ -38,36 +37,74 @@ def with_full_checkpoint(config: LabelConfig) -> LabelConfig:
     return replace(config, model=replace(config.model, checkpoint=absolute_uri(config.model.checkpoint)))
 
 
-def read_request(
-    config: LabelConfig, *, list_input: bool
-) -> tuple[Ontology, Listing | None, Mapping[str, ImageExemplars]]:
-    """Return the prompts, the images of the input, and the exemplars by image URI; the last two only with `list_input`.
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a job asks for; its images, and what is on them, only where the input was listed."""
+
+    ontology: Ontology
+    listing: Listing | None
+    exemplars: Mapping[str, ImageExemplars]  # by image URI
+    objects: GivenObjects | None
+
+
+def read_request(config: LabelConfig, *, list_input: bool) -> Request:
+    """Return what a job asks for.
 
     Raises:
-        BadInput: every problem of all three together, each with its place.
+        BadInput: every problem of prompts, images, exemplars and objects together, each with its place.
     """
     problems: list[str] = []
-    concepts = named = listing = None
-    boxes: Mapping[str, ImageExemplars] = {}
+    ontology = named = listing = objects = None
+    exemplars: Mapping[str, ImageExemplars] = {}
+    if list_input or config.objects.column is not None:  # whose categories are in the manifest
+        with gathered(problems):
+            listing = list_images(config.input, cells=cell_column(config))
     with gathered(problems):
         entries, place = prompt_entries(config.prompts, config.input.storage_options)
         named = named_in(entries)
-        max_tokens = ARCHITECTURES[config.model.architecture].max_tokens
-        concepts = read_categories(entries, place=place, count_tokens=count_tokens, max_tokens=max_tokens)
-    if list_input:
-        with gathered(problems):
-            listing = list_images(config.input, exemplar_column=config.exemplars.column)
-        if listing and named:  # exemplars are checked beside faulty prompts too
+        ontology = read_ontology(config, entries, place, listing)
+    if listing and list_input:
+        if config.objects.given and ontology:
             with gathered(problems):
-                boxes = read_exemplars(config, concepts or named, listing)
-    if problems or concepts is None:
+                objects = read_objects(config, ontology, listing)
+        elif named:  # exemplars are checked beside faulty prompts too
+            with gathered(problems):
+                exemplars = read_exemplars(config, ontology or named, listing)
+    if problems or ontology is None:
         raise BadInput(problems)
+    if not list_input:
+        listing = None
     if listing:
         if listing.duplicates:
             n_duplicates = counted(len(listing.duplicates), "duplicate")
             log.warning("left out, %s: %s", n_duplicates, first_few(listing.duplicates, 5))
         log.info("%s in %s", counted(len(listing.images), "image"), config.input.uri)
-    return concepts, listing, boxes
+    if objects:
+        log.info("%s", counted(len(objects.table), "given object"))
+    return Request(ontology=ontology, listing=listing, exemplars=exemplars, objects=objects)
+
+
+def cell_column(config: LabelConfig) -> CellColumn | None:
+    """Return the manifest's column that is read beside the URIs."""
+    for key, name in (("exemplars.column", config.exemplars.column), ("objects.column", config.objects.column)):
+        if name is not None:
+            return CellColumn(key=key, name=name)
+    return None
+
+
+def read_ontology(config: LabelConfig, entries: Sequence[Any], place: str, listing: Listing | None) -> Ontology:
+    """Return the categories of a job, from where its kind has them.
+
+    Raises:
+        BadInput: every problem of them.
+    """
+    if config.everything.asked:
+        return EVERYTHING
+    if config.objects.given:
+        source = objects_source(config, listing)
+        return categories_of_objects(source.categories(), place=source.place, prompts=entries, prompts_place=place)
+    max_tokens = ARCHITECTURES[config.model.architecture].max_tokens
+    return read_categories(entries, place=place, count_tokens=count_tokens, max_tokens=max_tokens)
 
 
 @contextmanager
@@ -77,63 +114,6 @@ def gathered(problems: list[str]) -> Iterator[None]:
         yield
     except BadInput as error:
         problems.extend(error.problems)
-
-
-def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) -> Mapping[str, ImageExemplars]:
-    """Return the exemplars of the images that have some.
-
-    Raises:
-        BadInput: every problem of every box.
-    """
-    options = config.input.storage_options
-
-    def probe(uri: str) -> tuple[int, int]:
-        try:
-            data = open_storage(uri, options).read(uri)
-        except FileNotFoundError as error:
-            raise RejectedImage(RejectCode.MISSING, "not there") from error
-        return probe_size(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
-
-    if config.exemplars.uri is not None:
-        uris = {image.uri for image in listing.images}
-
-        def find_image(file_name: str) -> str | None:
-            uri = resolve_uri(file_name, listing.root)
-            return uri if uri in uris else None
-
-        uri = absolute_uri(config.exemplars.uri)
-        try:
-            document = open_storage(uri, options).read(uri)
-        except FileNotFoundError as error:
-            raise BadInput(f"exemplars.uri: {config.exemplars.uri} does not exist") from error
-        return exemplars.read_coco(
-            document,
-            place=config.exemplars.uri,
-            ontology=concepts,
-            config=config.exemplars,
-            find_image=find_image,
-            probe=probe,
-        )
-
-    def read_cell(uri: str) -> ImageExemplars | BadInput:
-        try:
-            return exemplars.read_cell(
-                listing.cells[uri],
-                place=f"{config.exemplars.column} of {uri}",
-                ontology=concepts,
-                config=config.exemplars,
-                size_hw=listing.sizes_hw.get(uri),
-                probe=partial(probe, uri),
-            )
-        except BadInput as error:
-            return error
-
-    # sizes that the manifest does not state are read from the images
-    cells = dict(zip(listing.cells, in_threads(read_cell, listing.cells, IO_THREADS), strict=True))
-    problems = [problem for cell in cells.values() if isinstance(cell, BadInput) for problem in cell.problems]
-    if problems:
-        raise BadInput(problems)
-    return {uri: cell for uri, cell in cells.items() if isinstance(cell, ImageExemplars) and cell.exemplars}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,14 +136,6 @@ def check_weights(config: LabelConfig) -> CheckedWeights:
     found = download.fetch(config.model.checkpoint, storage_options=options, sha256=sha256)
     checkpoint.check(found.path, ARCHITECTURES[config.model.architecture])
     return CheckedWeights(sha256=found.sha256, known_tokens=checkpoint.known_tokens(found.path))
-
-
-def exemplars_sha256(config: LabelConfig) -> str | None:
-    """Return what the exemplars were read from: changing that file changes the labels."""
-    uri = config.exemplars.uri or (config.input.uri if config.exemplars.column else None)
-    if uri is None:
-        return None
-    return hashlib.sha256(open_storage(uri, config.input.storage_options).read(absolute_uri(uri))).hexdigest()
 
 
 def check_within_reach(images: Sequence[ImageLocation], storage_options: dict[str, Any]) -> None:

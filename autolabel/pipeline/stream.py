@@ -10,21 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from autolabel.errors import RejectCode
 from autolabel.inputs import fetch_image
 from autolabel.labels.types import ImageLabels
-from autolabel.pipeline.finish import labels_from_results, labels_of_rejected
+from autolabel.output.settings import LabelSettings
+from autolabel.pipeline.finish import labels_from_answers, labels_of_rejected
 from autolabel.pipeline.heartbeat import InHand
 from autolabel.pipeline.load import ModelInput, Rejection, load_image, prefetch
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.timing import StageSeconds, timed
 from autolabel.plan import PlannedImage
-from autolabel.prompts.concepts import concepts
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.device import stacked
 from autolabel.sam3.engine import Engine
-from autolabel.segmentation.batch import NO_ROOM, pair, segment_batch
+from autolabel.segmentation.batch import NO_ROOM, segment_batch
+from autolabel.segmentation.concepts import ConceptQuestions
+from autolabel.segmentation.objects import ObjectQuestions
+from autolabel.segmentation.questions import Questions
 
 BACKLOG_BYTES = 512_000_000  # of mask logits behind the model, until they are RLE
 BATCHES_BEHIND = 4  # at most, also of images without masks
@@ -61,6 +65,13 @@ class Backlog:
             self._changed.notify_all()
 
 
+def questions_of(settings: LabelSettings) -> Questions[Any, Any]:
+    """Return the kind of question that a job asks."""
+    if settings.objects:
+        return ObjectQuestions(settings.prompts, mask_side=4 * ARCHITECTURES[settings.model.architecture].feature_side)
+    return ConceptQuestions(settings.prompts, settings.keep_threshold_of, use_text=settings.exemplars.use_text)
+
+
 class LabelStream:
     """The model and the threads around it; two units may come through at once."""
 
@@ -68,6 +79,7 @@ class LabelStream:
         self._job, self._settings = job, job.record.settings
         self._architecture = ARCHITECTURES[job.model.architecture]
         self._engine = engine
+        self._questions = questions_of(self._settings)
         sizes = job.sizes
         self._batch_images = sizes.batch_images
         self._loading = ThreadPoolExecutor(sizes.load_threads, thread_name_prefix="load")
@@ -139,30 +151,27 @@ class LabelStream:
         on_finished: Callable[[InHand], object],
     ) -> dict[int, PendingLabels | ImageLabels]:
         """Pass a batch through the model; its masks are finished by threads."""
-        settings = self._settings
-        asked = [
-            concepts(settings.prompts, image.exemplars, use_text=settings.exemplars.use_text) for image, _ in batch
-        ]
-        pairs = [
-            [pair(index, concept, settings.keep_threshold_of[concept.category_id]) for concept in of_image]
-            for index, of_image in enumerate(asked)
-        ]
+        questions, rules = self._questions, self._settings.rules
+        asked = [questions.of_image(image) for image, _ in batch]
         pixels = stacked([loaded.pixels for _, loaded in batch])
-        results_of, segment_s = self._model.submit(timed, segment_batch, self._engine, pixels, pairs).result()
+        answers_of, segment_s = self._model.submit(
+            timed, segment_batch, questions, self._engine, pixels, asked
+        ).result()
         watch.stages += StageSeconds(segment=segment_s)
         rows: dict[int, PendingLabels | ImageLabels] = {}
-        results_of.reverse()
+        answers_of.reverse()
         for (image, loaded), of_image in zip(batch, asked, strict=True):
-            results = results_of.pop()  # and is not held here while others are waited for
-            if results is None:
+            answers = answers_of.pop()  # and is not held here while others are waited for
+            if answers is None:
                 no_room = Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=loaded.info.sha256)
                 rows[image.image_id] = labels_of_rejected(image, no_room)
                 on_finished(InHand(n_images=1, n_rejected=1))
                 continue
-            n_bytes = max(self._least_bytes, sum(result.masks.nbytes for result in results))
+            n_bytes = max(self._least_bytes, sum(answer.masks.nbytes for answer in answers))
             self._backlog.acquire(n_bytes)  # the model waits here when the threads behind it fall back
-            answers = list(zip(of_image, results, strict=True))
-            row = self._finishing.submit(timed, labels_from_results, image, loaded.info, answers, settings.rules)
+            row = self._finishing.submit(
+                timed, labels_from_answers, image, loaded.info, questions, of_image, answers, rules
+            )
             row.add_done_callback(partial(self._finished, n_bytes, on_finished))
             rows[image.image_id] = row
         return rows

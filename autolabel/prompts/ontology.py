@@ -28,7 +28,7 @@ class Category:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One question that a job asks of images. `phrase` is None where exemplars alone ask."""
+    """One question that a job asks of images. `phrase` is None where boxes or points alone ask."""
 
     id: int  # its place in the job's list
     category_id: int
@@ -49,12 +49,15 @@ class Ontology:
     def by_name(self) -> dict[str, Category]:
         return {category.name: category for category in self.categories}
 
-    def prompts(self, *, exemplars_alone: bool) -> tuple[Prompt, ...]:
-        """Return a job's prompts, numbered from 0: each category's phrases, then its exemplars where they ask alone."""
+    def prompts(self, *, without_phrase: bool) -> tuple[Prompt, ...]:
+        """Return a job's prompts, numbered from 0: each category's phrases, and then one without, where there are such.
+
+        That is exemplars that ask alone, given objects, or everything.
+        """
         phrases = [
             (category.id, phrase)
             for category in self.categories
-            for phrase in (*category.phrases, *((None,) if exemplars_alone else ()))
+            for phrase in (*category.phrases, *((None,) if without_phrase else ()))
         ]
         return tuple(Prompt(id=id, category_id=owner, phrase=phrase) for id, (owner, phrase) in enumerate(phrases))
 
@@ -66,6 +69,9 @@ class Ontology:
     def from_list(items: Sequence[Mapping[str, Any]]) -> "Ontology":
         """Return the ontology that `to_list` wrote: nothing is checked again."""
         return Ontology(categories=tuple(Category(**{**item, "phrases": tuple(item["phrases"])}) for item in items))
+
+
+EVERYTHING = Ontology(categories=(Category(id=1, name="object", phrases=()),))  # of a job without any
 
 
 def normalized(text: str) -> str:

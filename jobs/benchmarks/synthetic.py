@@ -25,7 +25,7 @@ SIZE_HW = 960, 1280
 UNIT_SIZE = 256
 DIFFERENT_UNITS = 8  # the others repeat their rows, under ids and names of their own
 ONTOLOGY = Ontology(categories=tuple(Category(id=n, name=f"kind {n}", phrases=(f"kind {n}",)) for n in range(1, 11)))
-PROMPTS = ONTOLOGY.prompts(exemplars_alone=False)
+PROMPTS = ONTOLOGY.prompts(without_phrase=False)
 
 
 def write_output(
@@ -43,7 +43,7 @@ def write_output(
     storage = open_storage(uri, {})
     record = run_record.create_or_match(storage, uri, settings)
     images = [ImageLocation(f"{root}/{name}", 500_000, "e") for name in islice(names, n_images)]
-    plan.seal(storage, uri, plan.encode(Listing(root=root, images=images), {}, UNIT_SIZE))
+    plan.seal(storage, uri, plan.encode(Listing(root=root, images=images), unit_size=UNIT_SIZE))
     metadata = file_metadata(record.fingerprint, ONTOLOGY)
     rng = np.random.default_rng(0)
     units = [[row(rng, n_found, record.settings.rules) for _ in range(UNIT_SIZE)] for _ in range(DIFFERENT_UNITS)]

@@ -124,7 +124,7 @@ def config(place: Place) -> dict[str, object]:
 @pytest.mark.parametrize("kind", ["folder", *MANIFESTS])
 def test_names_are_listed_byte_for_byte(kind: str, place: Place) -> None:
     uri, expected = input_of(place, kind)
-    listing = list_images(InputConfig(uri=uri, storage_options=config(place)), exemplar_column=None)
+    listing = list_images(InputConfig(uri=uri, storage_options=config(place)))
     assert [image.uri for image in listing.images] == expected
     assert len(listing.duplicates) == (0 if kind == "folder" else 2)
 
@@ -159,7 +159,7 @@ def test_names_come_through_the_job_and_back(kind: str, place: Place, ledger: Le
     assert len(set(names)) == len(expected)
     assert [image["width"] for image in document["images"]] == [place.manifest[uri] for uri in expected]
     again = InputConfig(uri=annotations, image_root=root, storage_options=config(place))
-    assert [image.uri for image in list_images(again, exemplar_column=None).images] == expected
+    assert [image.uri for image in list_images(again).images] == expected
     for name in names:  # a reader who joins them to a folder of its own stays in it
         assert os.path.normpath(f"/own/folder/{name}").startswith("/own/folder/")
 
@@ -178,7 +178,7 @@ def test_a_manifest_that_names_no_object_is_told_at_once(uri: str, tmp_path: Pat
     manifest = tmp_path / "m.jsonl"
     manifest.write_bytes(as_jsonl(["s3://bucket/a.jpg", uri]))
     with pytest.raises(BadInput, match=f"line 2: {uri!r} names no object"):
-        list_images(InputConfig(uri=str(manifest)), exemplar_column=None)
+        list_images(InputConfig(uri=str(manifest)))
 
 
 @pytest.mark.usefixtures("cluster")

@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 
 URI = "model://out"
 ONTOLOGY = Ontology(categories=(Category(id=1, name="car", phrases=("car",)),))
-SETTINGS = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
+SETTINGS = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none")
 N_EXAMPLES = 1000 if LONG else 200
 FIRED: Counter[str] = Counter()  # over all runs: that the test tests something
 
@@ -114,7 +114,7 @@ class Driver:
         self.steps = self._steps()
 
     def _steps(self) -> Iterator[str]:
-        contents = plan.encode(self.listing, {}, self.unit_size)
+        contents = plan.encode(self.listing, unit_size=self.unit_size)
         record = run_record.create_or_match(self.store, URI, self.wanted)
         yield "claimed"
         self.run = lease.acquire(self.store, URI)

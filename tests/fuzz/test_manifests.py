@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from autolabel import plan
 from autolabel.config import InputConfig
 from autolabel.inputs.listing import list_images
+from autolabel.inputs.manifests import CellColumn
 from tests.support.fuzzing import NUMBERS, WORDS, explained, fuzz, little_memory, record_of, spoilt
 
 CSV_PIECES = st.sampled_from(
@@ -73,14 +74,14 @@ def test_any_manifest_is_read_or_explained(suffix: str, tmp_path: Path) -> None:
     }
 
     @fuzz(250, 3000)
-    @given(files[suffix], st.sampled_from([None, None, "seeds"]))
-    def check(data: bytes, column: str | None) -> None:
+    @given(files[suffix], st.sampled_from([None, None, CellColumn(key="exemplars.column", name="seeds")]))
+    def check(data: bytes, column: CellColumn | None) -> None:
         manifest.write_bytes(data)
         with explained(outcomes):
-            listing = list_images(InputConfig(uri=str(manifest)), exemplar_column=column)
+            listing = list_images(InputConfig(uri=str(manifest)), cells=column)
             assert listing.images
             assert len({image.uri for image in listing.images}) == len(listing.images)
-            plan.encode(listing, {}, 2)
+            plan.encode(listing, unit_size=2)
 
     with little_memory():
         check()
@@ -98,5 +99,5 @@ def test_an_enormous_cell(suffix: str, tmp_path: Path) -> None:
         case "parquet":
             pq.write_table(pa.table({"uri": [cell]}), manifest)
     with little_memory():
-        (image,) = list_images(InputConfig(uri=str(manifest)), exemplar_column=None).images
+        (image,) = list_images(InputConfig(uri=str(manifest))).images
     assert image.uri == f"{tmp_path}/{cell}"

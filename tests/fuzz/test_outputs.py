@@ -39,10 +39,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = run_record.create_or_match(
         storage,
         uri,
-        label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None),
+        label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0"),
     )
     images = [ImageLocation(f"s3://bucket/{n}.jpg", 10, "e") for n in range(1, 6)]
-    plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, 2))
+    plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), unit_size=2))
     units = [[looked_at(1, instance("car")), unreadable(2)], [looked_at(3), looked_at(4)], [looked_at(5)]]
     for unit, rows in enumerate(units):
         write_unit(storage, uri, unit, rows, file_metadata(record.fingerprint, ONTOLOGY))
@@ -216,7 +216,7 @@ def test_parquet_of_a_stranger_runs_no_code(name: str, column: str, output: Path
     if name == "manifest":
         (tmp_path / "m.parquet").write_bytes(sink.getvalue())
         with pytest.raises(BadInput, match="extension type"):
-            list_images(InputConfig(uri=str(tmp_path / "m.parquet")), exemplar_column=None)
+            list_images(InputConfig(uri=str(tmp_path / "m.parquet")))
     else:
         (copy / name).write_bytes(sink.getvalue())
         outcomes: Counter[bool] = Counter()

@@ -125,7 +125,7 @@ EXEMPLAR_SETTINGS = st.builds(
 def plan_of(found: dict[str, ImageExemplars]) -> bytes:
     """What exemplars come to; it must take whatever was read."""
     images = [ImageLocation(uri) for uri in found]
-    return plan.encode(Listing(root="r", images=images), found, 2)
+    return plan.encode(Listing(root="r", images=images), unit_size=2, exemplars=found)
 
 
 def test_any_exemplars_are_read_or_explained() -> None:

@@ -15,6 +15,7 @@ import pytest
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
 from autolabel.inputs.listing import Listing, list_images
+from autolabel.inputs.manifests import CellColumn
 from autolabel.storage import open_storage
 from tests.support.s3 import S3
 
@@ -26,7 +27,8 @@ ODD_NAMES = [
 
 def listed(uri: object, **options: Any) -> Listing:
     column = options.pop("exemplar_column", None)
-    return list_images(InputConfig(uri=str(uri), **options), exemplar_column=column)
+    cells = CellColumn(key="exemplars.column", name=column) if column else None
+    return list_images(InputConfig(uri=str(uri), **options), cells=cells)
 
 
 def uris(listing: Listing) -> list[str]:

@@ -43,10 +43,10 @@ def written(folder: Path, units: Sequence[Sequence[ImageLabels]], *, unit_size: 
     uri = str(folder)
     storage = open_storage(uri, {})
     config = compose_config("label", ["input.uri=s3://bucket", f"output.uri={uri}"])
-    settings = label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0", exemplars_sha256=None)
+    settings = label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="seed 0")
     record = run_record.create_or_match(storage, uri, settings)
     images = [ImageLocation(f"s3://bucket/{row.image_id}.jpg", 10, "e") for rows in units for row in rows]
-    assert plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), {}, unit_size))
+    assert plan.seal(storage, uri, plan.encode(Listing(root="s3://bucket", images=images), unit_size=unit_size))
     for unit, rows in enumerate(units):
         write_unit(storage, uri, unit, rows, file_metadata(record.fingerprint, ONTOLOGY))
     return uri

@@ -18,7 +18,7 @@ from autolabel.config.compose import compose_config
 from autolabel.errors import DeviceUnusable, JobFailed
 from autolabel.pipeline import actors, heartbeat, job, stream
 from autolabel.pipeline.actors import Hidden, load_job_engine
-from autolabel.pipeline.finish import labels_from_results
+from autolabel.pipeline.finish import labels_from_answers
 from autolabel.pipeline.heartbeat import DEATHS_TO_PARK, Heartbeat
 from autolabel.pipeline.job import label
 from autolabel.sam3.engine import Engine, Pair, PairResult
@@ -128,7 +128,7 @@ class FinishingFailsOnce:
     folder: Path
 
     def __call__(self, told: object) -> Engine:
-        finish = labels_from_results
+        finish = labels_from_answers
 
         def fail_once(*arguments: Any) -> Any:
             try:
@@ -138,7 +138,7 @@ class FinishingFailsOnce:
                 return finish(*arguments)
             raise MemoryError
 
-        vars(stream)["labels_from_results"] = fail_once
+        vars(stream)["labels_from_answers"] = fail_once
         return FreeEngine(nothing)
 
 

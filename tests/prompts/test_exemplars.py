@@ -17,7 +17,7 @@ ONTOLOGY = Ontology(
         Category(id=2, name="traffic light", phrases=("traffic light",)),
     )
 )
-PROMPTS = ONTOLOGY.prompts(exemplars_alone=True)  # 0 car, 1 red van, 2 exemplars of a car, 3 traffic light, 4 theirs
+PROMPTS = ONTOLOGY.prompts(without_phrase=True)  # 0 car, 1 red van, 2 exemplars of a car, 3 traffic light, 4 theirs
 SIZE_HW = (480, 640)
 NAN = float("nan")
 

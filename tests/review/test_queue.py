@@ -33,7 +33,7 @@ ONTOLOGY = Ontology(
         Category(id=7, name="bus", phrases=("bus",), threshold=0.7),
     )
 )
-PROMPT_ID = {(one.category_id, one.phrase): one.id for one in ONTOLOGY.prompts(exemplars_alone=False)}
+PROMPT_ID = {(one.category_id, one.phrase): one.id for one in ONTOLOGY.prompts(without_phrase=False)}
 SIZE_HW = (60, 80)
 
 
@@ -91,10 +91,10 @@ def output_of(folder: Path, rows: Sequence[ImageLabels], unit_size: int = 2) -> 
     uri = str(folder / "labels")
     storage = open_storage(uri, {})
     config = compose_config("label", ["input.uri=s3://bucket", f"output.uri={uri}"])
-    settings = label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="none", exemplars_sha256=None)
+    settings = label_settings(config, ONTOLOGY, input_uri="s3://bucket", weights="none")
     record = run_record.create_or_match(storage, uri, settings)
     listing = Listing(root="s3://bucket", images=[ImageLocation(row.uri, 10, "e") for row in rows])
-    plan.seal(storage, uri, plan.encode(listing, {}, unit_size))
+    plan.seal(storage, uri, plan.encode(listing, unit_size=unit_size))
     for unit in range(-(-len(rows) // unit_size)):
         of_unit = rows[unit * unit_size : (unit + 1) * unit_size]
         write_unit(storage, uri, unit, of_unit, file_metadata(record.fingerprint, ONTOLOGY))

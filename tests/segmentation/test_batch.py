@@ -9,10 +9,12 @@ import torch
 
 from autolabel.errors import JobFailed
 from autolabel.labels.units import open_unit
+from autolabel.prompts.concepts import Concept
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.engine import Engine, Pair, PairResult
 from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
 from autolabel.segmentation.batch import NO_ROOM, segment_batch
+from autolabel.segmentation.concepts import ConceptQuestions
 from tests.support.engines import FoundEverywhere, labeler
 from tests.support.planned import prepared
 
@@ -46,26 +48,28 @@ class Watching(FoundEverywhere):
         return super().segment(pixels, pairs)
 
 
-def batch(n_images: int) -> tuple[torch.Tensor, list[list[Pair]]]:
-    """Images of one colour each, with as many pairs as their number says."""
+QUESTIONS = ConceptQuestions([], {1: 0.5, 2: 0.0}, use_text=True)
+
+
+def batch(n_images: int) -> tuple[torch.Tensor, list[list[Concept]]]:
+    """Images of one colour each, with as many questions as their number says."""
     pixels = torch.arange(1, n_images + 1, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8).clone()
-    pairs = [[Pair(image=image, text="car", threshold=0.5)] * (image + 1) for image in range(n_images)]
-    return pixels, pairs
+    return pixels, [[Concept(prompt_id=0, category_id=1, phrase="car")] * (image + 1) for image in range(n_images)]
 
 
 def test_images_that_fit_alone_are_none_of_them_rejected() -> None:
     engine = NoRoom(room=1)
-    pixels, pairs = batch(3)
-    results = segment_batch(cast(Engine, engine), pixels, pairs)
+    pixels, asked = batch(3)
+    results = segment_batch(QUESTIONS, cast(Engine, engine), pixels, asked)
     assert [None if of_image is None else len(of_image) for of_image in results] == [1, 2, 3]
     assert engine.n_refused == 1
     assert [len(asked) for asked in engine.asked] == [1, 2, 3]
 
 
 def test_one_that_does_not_fit_costs_itself_alone() -> None:
-    pixels, pairs = batch(3)
+    pixels, asked = batch(3)
     engine = NoRoom(room=3, too_large=pixels[1])
-    results = segment_batch(cast(Engine, engine), pixels, pairs)
+    results = segment_batch(QUESTIONS, cast(Engine, engine), pixels, asked)
     assert [None if of_image is None else len(of_image) for of_image in results] == [1, None, 3]
     assert engine.n_refused == 2  # with the others, and alone
 
@@ -73,7 +77,7 @@ def test_one_that_does_not_fit_costs_itself_alone() -> None:
 def test_a_device_without_room_for_anything_is_an_error() -> None:
     engine = NoRoom(room=0)
     with pytest.raises(JobFailed, match="no room even for a blank image: CUDA out of memory"):
-        segment_batch(cast(Engine, engine), *batch(2))
+        segment_batch(QUESTIONS, cast(Engine, engine), *batch(2))
     assert engine.n_refused == 3  # together, one alone, a blank one
 
 
@@ -100,8 +104,8 @@ def test_the_engine_gives_up_after_a_single_pair_and_goes_on_with_the_next_image
     seed_weights(model, 10)
     engine = Engine(model, TINY, device=torch.device("cpu"), memory_mb=200)
     pixels = torch.randint(0, 256, (3, 3, 192, 192), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    pairs = [[Pair(image=image, text=text, threshold=0.0) for text in ("dog", "red car")] for image in range(3)]
-    expected = segment_batch(engine, pixels, pairs)
+    asked = [[Concept(prompt_id=0, category_id=2, phrase=phrase) for phrase in ("dog", "red car")]] * 3
+    expected = segment_batch(QUESTIONS, engine, pixels, asked)
     encoded, masks = Forward.images, Forward.masks
     marked: list[torch.Tensor] = []
     refused: list[int] = []
@@ -113,17 +117,17 @@ def test_the_engine_gives_up_after_a_single_pair_and_goes_on_with_the_next_image
         return features
 
     def no_masks(
-        self: Forward, features: ImageFeatures, asked: EncodedPrompts, found: DecoderOutput, **kwargs: Any
+        self: Forward, features: ImageFeatures, prompts: EncodedPrompts, found: DecoderOutput, **kwargs: Any
     ) -> torch.Tensor:
-        of = {asked.images[pair] for pair in kwargs["pairs"]}
+        of = {prompts.images[pair] for pair in kwargs["pairs"]}
         if any(torch.allclose(features.coarse[image], marked[0], atol=1e-4) for image in of):
             refused.append(len(kwargs["pairs"]))
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return masks(self, features, asked, found, **kwargs)
+        return masks(self, features, prompts, found, **kwargs)
 
     monkeypatch.setattr(Forward, "images", images)
     monkeypatch.setattr(Forward, "masks", no_masks)
-    results = segment_batch(engine, pixels, pairs)
+    results = segment_batch(QUESTIONS, engine, pixels, asked)
     assert [of_image is None for of_image in results] == [False, True, False]
     assert refused[0] > 1
     assert refused[-1] == 1

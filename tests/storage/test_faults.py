@@ -323,7 +323,7 @@ def test_a_claim_that_another_won_meanwhile_is_lost(place: tuple[Storage, str], 
 
 def test_run_json_whose_answer_was_lost_is_ours(place: tuple[Storage, str], faulty: FaultyS3) -> None:
     storage, uri = place
-    settings = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
+    settings = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none")
     with faulty.failing(Fault(kind="reset_after", methods="PUT", path=run_record.RUN_NAME, times=1)):
         mine = run_record.create_or_match(storage, uri, settings)
     assert storage.read(join(uri, run_record.RUN_NAME)).find(mine.run_id.encode()) > 0
@@ -390,7 +390,7 @@ def test_an_output_is_not_claimed_where_creating_once_does_not_hold(
     place: tuple[Storage, str], faulty: FaultyS3
 ) -> None:
     storage, uri = place
-    settings = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none", exemplars_sha256=None)
+    settings = label_settings(LabelConfig(), ONTOLOGY, input_uri="in", weights="none")
     ignoring = faulty.failing(Fault(kind="unconditional", methods="PUT"))
     with ignoring, pytest.raises(BadInput, match="cannot hold an output"):
         run_record.create_or_match(storage, uri, settings)

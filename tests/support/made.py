@@ -88,10 +88,10 @@ def make_output(
     """Make an output at `uri` of images by URI, with their masks; None is a rejected one."""
     storage = open_storage(uri, dict(options or {}))
     config = compose_config("label", [f"input.uri='{root}'", "output.uri=elsewhere"])
-    settings = label_settings(config, ONTOLOGY, input_uri=root, weights="none", exemplars_sha256=None)
+    settings = label_settings(config, ONTOLOGY, input_uri=root, weights="none")
     record = run_record.create_or_match(storage, uri, settings)
     listing = Listing(root=root, images=[ImageLocation(image) for image in images])
-    plan.seal(storage, uri, plan.encode(listing, {}, unit_size))
+    plan.seal(storage, uri, plan.encode(listing, unit_size=unit_size))
     output = open_output(OutputConfig(uri=uri, storage_options=dict(options or {})))
     for unit, planned in output.plan.units():
         rows = [row(image.image_id, image.uri, images[image.uri]) for image in planned]

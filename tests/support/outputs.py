@@ -31,7 +31,7 @@ ONTOLOGY = Ontology(
         Category(id=5, name="unicorn", phrases=("unicorn",)),
     )
 )
-PROMPTS = ONTOLOGY.prompts(exemplars_alone=False)
+PROMPTS = ONTOLOGY.prompts(without_phrase=False)
 SHAPES = {1: ("circle", "ring", "heart", "moon"), 2: ("square", "triangle", "star", "cross")}
 UNIT_SIZE = 4
 
@@ -62,10 +62,10 @@ def labelled_scenes(
     record = run_record.create_or_match(
         storage,
         output_uri,
-        label_settings(config, ONTOLOGY, input_uri=str(images), weights="none", exemplars_sha256=None),
+        label_settings(config, ONTOLOGY, input_uri=str(images), weights="none"),
     )
-    listing = list_images(config.input, exemplar_column=None)
-    plan.seal(storage, output_uri, plan.encode(listing, {}, UNIT_SIZE))
+    listing = list_images(config.input)
+    plan.seal(storage, output_uri, plan.encode(listing, unit_size=UNIT_SIZE))
     output = open_output(OutputConfig(uri=output_uri))
     rng = np.random.default_rng(seed)
     for unit, planned in output.plan.units():

@@ -32,10 +32,8 @@ def planned_job(tmp_path: Path, *overrides: str) -> tuple[LabelJob, Storage]:
     uris = [f"input.uri={tmp_path}/in", f"output.uri={tmp_path}/out"]
     config: LabelConfig = compose_config("label", [*uris, *overrides])
     storage = open_storage(config.output.uri, {})
-    listing = list_images(InputConfig(uri=config.input.uri), exemplar_column=None)
-    plan.seal(storage, config.output.uri, plan.encode(listing, {}, config.output.unit_size))
-    settings = label_settings(
-        config, ONTOLOGY, input_uri=config.input.uri, weights="those of a test", exemplars_sha256=None
-    )
+    listing = list_images(InputConfig(uri=config.input.uri))
+    plan.seal(storage, config.output.uri, plan.encode(listing, unit_size=config.output.unit_size))
+    settings = label_settings(config, ONTOLOGY, input_uri=config.input.uri, weights="those of a test")
     record = run_record.new_record(settings)
     return LabelJob.of(config, output_uri=config.output.uri, record=record, checkpoint_sha256=None), storage

@@ -19,7 +19,7 @@ class ObjectFile:
     """The objects at `objects.uri`."""
 
     def __init__(self, uri: str, options: dict[str, Any]) -> None:
-        self._place, self._uri = uri, absolute_uri(uri)
+        self.place, self._uri = uri, absolute_uri(uri)
         self._storage = open_storage(self._uri, options)
 
     @property
@@ -39,11 +39,11 @@ class ObjectFile:
         """
         try:
             if self._is_coco:
-                return self._storage.read_with(self._uri, partial(coco.read_categories, place=self._place))
+                return self._storage.read_with(self._uri, partial(coco.read_categories, place=self.place))
             return yolo.read_names(self._storage.read(self._data_yaml).decode(errors="replace"), self._data_yaml)
         except (FileNotFoundError, NotADirectoryError) as error:
             what = "does not exist" if self._is_coco else f"is neither COCO's .json nor has it a {yolo.DATA_YAML}"
-            raise BadInput(f"objects.uri: {self._place} {what}") from error
+            raise BadInput(f"objects.uri: {self.place} {what}") from error
 
     def read(self, ontology: Ontology, config: ObjectsConfig, images: InputImages) -> GivenObjects:
         """Return its objects.
@@ -52,14 +52,14 @@ class ObjectFile:
             BadInput: every problem of any of them.
         """
         if self._is_coco:
-            read = partial(coco.read_objects, place=self._place, config=config, images=images)
+            read = partial(coco.read_objects, place=self.place, config=config, images=images)
             return self._storage.read_with(self._uri, read)
         return yolo.read_objects(parent(self._data_yaml), self._storage, ontology.by_id.keys(), config, images)
 
     def sha256(self) -> str:
         """Return what tells it from any other: of its bytes; of label files in a bucket, of their etags."""
         if self._is_coco:
-            return self._storage.read_with(self._uri, digest_of)
+            return self._storage.read_with(self._uri, sha256_of)
         return self._sha256_of_labels(parent(self._data_yaml))
 
     def _sha256_of_labels(self, folder: str) -> str:
@@ -78,15 +78,19 @@ class ObjectFile:
         return digest.hexdigest()
 
 
-def digest_of(file: IO[bytes]) -> str:
+def sha256_of(file: IO[bytes]) -> str:
+    """Return the sha256 of a file, hexadecimal, in constant memory."""
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # any reader of bytes
 
 
 class ObjectColumn:
     """The objects in a manifest's column, `objects.column`."""
 
-    def __init__(self, column: str, found: Mapping[str, Any], sizes_hw: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(
+        self, column: str, manifest: str, found: Mapping[str, Any], sizes_hw: Mapping[str, tuple[int, int]]
+    ) -> None:
         """Take the cells and the stated sizes of images, by URI."""
+        self.place = f"{column} of {manifest}"
         self._column, self._cells, self._sizes_hw = column, found, sizes_hw
 
     def categories(self) -> Sequence[Mapping[str, Any]]:
