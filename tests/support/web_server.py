@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 class Web:
     """A server. `files` are what it serves well, by path; the methods below tell the paths at which it does not."""
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self.files: dict[str, bytes] = {}
         self.n_requests: Counter[str] = Counter()
         self.most_at_once = 0
@@ -21,9 +21,10 @@ class Web:
         self._at_once = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._server = ThreadingHTTPServer((address, 0), type("Handler", (Handler,), {"web": self}))
+        self._server = ThreadingHTTPServer((address, port), type("Handler", (Handler,), {"web": self}))
         self._server.daemon_threads = True
-        self.origin = f"http://{address}:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.origin = f"http://{address}:{self.port}"
 
     def url(self, path: str) -> str:
         return f"{self.origin}/{path}"
@@ -32,9 +33,10 @@ class Web:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def stop(self) -> None:
-        self._ended.set()
-        self._server.shutdown()
-        self._server.server_close()
+        if not self._ended.is_set():
+            self._ended.set()
+            self._server.shutdown()
+            self._server.server_close()
 
     @contextmanager
     def answering(self, path: str) -> Iterator[int]:
@@ -140,8 +142,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def web_server(address: str = "127.0.0.1") -> Iterator[Web]:
-    web = Web(address)
+def web_server(address: str = "127.0.0.1", port: int = 0) -> Iterator[Web]:
+    web = Web(address, port)
     web.start()
     try:
         yield web
