@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -134,18 +134,26 @@ def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) ->
     return {uri: cell for uri, cell in cells.items() if isinstance(cell, ImageExemplars) and cell.exemplars}
 
 
-def check_weights(config: LabelConfig) -> str | None:
-    """Fetch the checkpoint and compare it with the architecture before anything is started; its sha256.
+@dataclass(frozen=True, kw_only=True)
+class CheckedWeights:
+    """The checkpoint of a job; None and every token for weights by a seed."""
+
+    sha256: str | None
+    known_tokens: frozenset[int] | None  # None: every token
+
+
+def check_weights(config: LabelConfig) -> CheckedWeights:
+    """Fetch the checkpoint and compare it with the architecture before anything is started.
 
     Raises:
         CheckpointError: it cannot be had, or is not this model's.
     """
     if config.model.checkpoint is None:
-        return None
+        return CheckedWeights(sha256=None, known_tokens=None)
     options, sha256 = config.model.storage_options, config.model.sha256
     found = download.fetch(config.model.checkpoint, storage_options=options, sha256=sha256)
     checkpoint.check(found.path, ARCHITECTURES[config.model.architecture])
-    return found.sha256
+    return CheckedWeights(sha256=found.sha256, known_tokens=checkpoint.known_tokens(found.path))
 
 
 def exemplars_sha256(config: LabelConfig) -> str | None:
