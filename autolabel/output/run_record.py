@@ -128,8 +128,10 @@ def create_or_match(
     """Create run.json, or accept the one that is there if it asks for the same.
 
     Raises:
+        BadInput: the storage does not keep to creating once, on which everything rests.
         Refused: it asks for something else; the message has a line for each field that differs.
     """
+    storage.check_create_once(output_uri)
     record = new_record(settings, unknown_words)
     if storage.create_once(join(output_uri, RUN_NAME), record.to_json()):
         return record

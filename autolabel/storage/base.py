@@ -13,9 +13,11 @@ from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, TypeVar
+from uuid import uuid4
 
 from autolabel.errors import BadInput, StorageError
 from autolabel.redaction import without_secrets
+from autolabel.storage.uris import join
 
 Self = TypeVar("Self", bound="Storage")
 Result = TypeVar("Result")
@@ -34,6 +36,18 @@ class ObjectChanged(Exception):
     """The object that is there is not the object that was listed."""
 
 
+class Unreachable(StorageError):
+    """A web server that gives no answer, or none that can be used; nothing is known about others."""
+
+
+class TooLarge(StorageError):
+    """An object of more bytes than an image may have."""
+
+
+class Disallowed(StorageError):
+    """An object that its server asks programs of this kind not to use."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One object of a listing. `etag` is the storage's own, or the mtime in nanoseconds where it has none.
@@ -50,12 +64,13 @@ class Listed:
 class Storage(ABC):
     """Objects by full URI. Methods raise FileNotFoundError, PermissionError, or StorageError after all retries.
 
-    Of the options, `retry_for_s` is for how long an operation is tried; the others are the driver's.
+    Of the options, `retry_for_s` is for how long an operation is tried, and `http` is for images behind URLs, which any
+    manifest may name; the others are the driver's.
     """
 
     def __init__(self, scheme: str, options: dict[str, Any]) -> None:
         self.scheme = scheme
-        self.options = {name: value for name, value in options.items() if name != "retry_for_s"}
+        self.options = {name: value for name, value in options.items() if name not in ("retry_for_s", "http")}
         self.retry_for_s: float = options.get("retry_for_s", RETRY_FOR_S)
         if not isinstance(self.retry_for_s, int | float) or not self.retry_for_s >= 0:
             raise BadInput(f"storage_options.retry_for_s: {self.retry_for_s!r} is not a number of seconds")
@@ -81,6 +96,14 @@ class Storage(ABC):
         Raises:
             ObjectChanged: `etag` is given and the object has another one.
         """
+
+    def fetch(self, uri: str, *, etag: str | None = None) -> bytes:
+        """The whole object, as `read`, of a name that is not the user's but comes from a listing or a manifest.
+
+        Raises:
+            Unreachable, TooLarge, Disallowed: of a web server, which the user need not know.
+        """
+        return self.read(uri, etag=etag)
 
     @abstractmethod
     def read_with(self, uri: str, work: Callable[[IO[bytes]], Result]) -> Result:
@@ -129,6 +152,26 @@ class Storage(ABC):
     @abstractmethod
     def delete(self, uri: str) -> None:
         """Remove an object; nothing happens where there is none."""
+
+    def check_create_once(self, folder: str) -> None:
+        """Try on an object of its own below a folder, which is removed again, whether the storage keeps a name taken.
+
+        Raises:
+            BadInput: it put a second object in the place of the first: two jobs, or two attempts at a unit, would
+                overwrite each other's work there.
+        """
+        uri = join(folder, f".create-once-{uuid4().hex}")
+        created = self.create_once(uri, b"the first")
+        replaced = self.create_once(uri, b"another")
+        try:
+            self.delete(uri)
+        except (OSError, StorageError) as error:  # who may create need not be allowed to remove
+            log.warning("%s is left from trying the storage, and may go: %s", uri, error)
+        if replaced or not created:
+            raise BadInput(
+                f"{folder}: this storage cannot hold an output: it lets a second object take the place of one that is "
+                "there, although it is told not to (If-None-Match, or what that is called there)"
+            )
 
     def list_prefix(self, uri: str) -> Iterator[Listed]:
         """Yield objects whose names begin with `uri`.

@@ -1,9 +1,7 @@
-"""S3 and what speaks its protocol: paged listings, reads that check the etag, create-once by a conditional PUT."""
+"""S3 and what speaks its protocol."""
 
-import asyncio
 import errno
-import mimetypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,8 +10,20 @@ from fsspec.asyn import sync, sync_wrapper
 from s3fs import S3FileSystem
 
 from autolabel.errors import BadInput, StorageError
+from autolabel.storage import buckets
 from autolabel.storage.base import PERMANENT, Listed, ObjectChanged, Result
-from autolabel.storage.remote import RemoteStorage
+from autolabel.storage.buckets import (
+    ABSENT,
+    ANSWER_S,
+    CONNECT_S,
+    SLOWEST_DOWN_BYTES_PER_S,
+    SLOWEST_UP_BYTES_PER_S,
+    BucketStorage,
+    Page,
+    Upload,
+    content_type_of,
+    within,
+)
 
 # Errors of the account or the bucket: no other object would fare better, so they end the job and reject no image.
 ACCOUNT_ERRORS = {
@@ -37,9 +47,6 @@ PASSING_ERRORS = {
 PASSING_STATUSES = {408, 409, 425, 429}  # 409: a conditional PUT met another one of the same name
 PERMANENT_5XX = {501, 505}
 
-# What a client waits for, unless storage_options.config_kwargs says otherwise.
-TIMEOUTS_S = {"connect_timeout": 5.0, "read_timeout": 15.0}
-SLOWEST_BYTES_PER_S = 100_000  # of an upload
 CONNECTIONS = 32  # more than the threads of an actor, so that those which stall do not hold up the others
 
 
@@ -55,98 +62,64 @@ class BoundedS3(S3FileSystem):  # type: ignore[misc]
     async def _call_s3(self, method: str, *arguments: Any, **request: Any) -> Any:
         config = self._prepare_config_kwargs()
         bound_s = config["connect_timeout"] + config["read_timeout"]
-        bound_s += len(request.get("Body", b"")) / SLOWEST_BYTES_PER_S
-        try:
-            return await asyncio.wait_for(super()._call_s3(method, *arguments, **request), bound_s)
-        except TimeoutError as error:  # fsspec would make an error without a message of it
-            raise OSError(errno.EIO, f"no answer for {bound_s:.0f} s") from error
+        bound_s += len(request.get("Body", b"")) / SLOWEST_UP_BYTES_PER_S
+        return await within(bound_s, super()._call_s3(method, *arguments, **request))
 
     call_s3 = sync_wrapper(_call_s3)
 
 
-class S3Storage(RemoteStorage):
-    """Uses s3fs for connections, credentials and `storage_options`; reads in one request where s3fs takes two."""
+class S3Storage(BucketStorage):
+    """Uses s3fs for connections, credentials and `storage_options`."""
 
-    transient = (*RemoteStorage.transient, BotoCoreError)
+    transient = (*BucketStorage.transient, BotoCoreError)
 
     def _driver(self, options: dict[str, Any]) -> Any:
-        client = {"retries": {"total_max_attempts": 1}, "max_pool_connections": CONNECTIONS, **TIMEOUTS_S}
+        timeouts_s = {"connect_timeout": CONNECT_S, "read_timeout": ANSWER_S}
+        client = {"retries": {"total_max_attempts": 1}, "max_pool_connections": CONNECTIONS, **timeouts_s}
         client |= options.get("config_kwargs", {})
         return BoundedS3(**{"use_listings_cache": False, **options, "config_kwargs": client})
 
-    def list(self, uri: str) -> Iterator[Listed]:
-        bucket, key = self._split(uri)
-        return self._pages(bucket, f"{key.rstrip('/')}/" if key.strip("/") else "")
+    def _page(self, bucket: str, prefix: str, token: str | None) -> Page:
+        after = {"ContinuationToken": token} if token else {}
+        page = self.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=buckets.PAGE_ITEMS, **after)
+        items = [listed(self._uri(bucket, item["Key"]), item["Size"], item) for item in page.get("Contents", ())]
+        return items, page["NextContinuationToken"] if page.get("IsTruncated") else None
 
-    def list_prefix(self, uri: str) -> Iterator[Listed]:
-        return self._pages(*self._split(uri))
+    def _head(self, bucket: str, key: str) -> Listed:
+        head = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        return listed(self._uri(bucket, key), head["ContentLength"], head)
 
-    def stat(self, uri: str) -> Listed:
-        bucket, key = self._split(uri)
-        head = self._ask(uri, lambda: self.fs.call_s3("head_object", Bucket=bucket, Key=key))
-        return listed(uri, head["ContentLength"], head)
-
-    def read(self, uri: str, *, etag: str | None = None) -> bytes:
-        bucket, key = self._split(uri)
+    def _get(self, bucket: str, key: str, *, etag: str | None, span: tuple[int, int] | None = None) -> bytes:
         condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
+        if span is not None:
+            condition["Range"] = f"bytes={span[0]}-{sum(span) - 1}"
 
         async def get() -> bytes:
             response = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **condition)
+            n_bytes = response["ContentLength"]
             async with response["Body"] as body:
-                data: bytes = await body.read()
-            if len(data) != response["ContentLength"]:
-                raise OSError(errno.EIO, f"{len(data)} bytes came of {response['ContentLength']}")
+                data: bytes = await within(ANSWER_S + n_bytes / SLOWEST_DOWN_BYTES_PER_S, body.read())
+            if len(data) != n_bytes or (span is not None and n_bytes != span[1]):
+                raise OSError(errno.EIO, f"{len(data)} bytes came of {n_bytes if span is None else span[1]}")
             if etag is not None and (current := response["ETag"].strip('"')) != etag:  # not every server knows If-Match
                 raise ObjectChanged(f"etag {current}, listed with {etag}")
             return data
 
-        def read() -> bytes:
-            data: bytes = sync(self.fs.loop, get)
-            return data
+        data: bytes = sync(self.fs.loop, get)
+        return data
 
-        return self._ask(uri, read)
+    def _put(self, bucket: str, key: str, data: bytes, *, expected: str | None = None) -> None:
+        condition = {} if expected is None else {"IfMatch": f'"{expected}"'}
+        if expected == ABSENT:
+            condition = {"IfNoneMatch": "*"}
+        told = {"Body": data, "ContentType": content_type_of(key)}
+        self.fs.call_s3("put_object", Bucket=bucket, Key=key, **told, **condition)
 
-    def replace_if(self, uri: str, data: bytes, etag: str | None) -> bool:
-        bucket, key = self._split(uri)
-        condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
-        put = partial(self.fs.call_s3, "put_object", Bucket=bucket, Key=key, Body=data, **condition)
-        try:
-            self._ask(uri, put)
-        except (FileExistsError, ObjectChanged):  # 412; or the answer to an earlier attempt of this call was lost
-            return self._holds(uri, data)
-        return True
+    def _remove(self, bucket: str, key: str) -> None:
+        self.fs.call_s3("delete_object", Bucket=bucket, Key=key)
 
-    def _attributes_of(self, uri: str) -> dict[str, str]:
-        """Return the type, by which a browser shows a page that it would save otherwise."""
-        content_type, _ = mimetypes.guess_type(uri)
-        return {"ContentType": content_type} if content_type else {}
-
-    def _writer(self, uri: str) -> Any:
-        """Return a writer whose parts are sent again one by one: what was written cannot be written again."""
-        file = super()._writer(uri)
-        send_once = file._call_s3
-        file._call_s3 = lambda *arguments, **request: self._ask(uri, partial(send_once, *arguments, **request))
-        return file
-
-    def _pages(self, bucket: str, prefix: str) -> Iterator[Listed]:
-        token: dict[str, str] = {}
-        while True:
-            request = {"Bucket": bucket, "Prefix": prefix, **token}
-            ask = partial(self.fs.call_s3, "list_objects_v2", **request)
-            page: dict[str, Any] = self._ask(f"{self.scheme}://{bucket}/{prefix}", ask)
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):  # the marker of an empty folder
-                    yield listed(f"{self.scheme}://{bucket}/{item['Key']}", item["Size"], item)
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
-
-    def _path(self, uri: str) -> str:
-        return uri.partition("://")[2]  # a key is taken as it is; s3fs would strip and normalise
-
-    def _split(self, uri: str) -> tuple[str, str]:
-        bucket, _, key = self._path(uri).partition("/")
-        return bucket, key
+    def _upload(self, uri: str) -> Upload:
+        return S3Upload(self, uri)
 
     def _answer(self, uri: str, request: Callable[[], Result]) -> Result:
         try:
@@ -171,6 +144,34 @@ class S3Storage(RemoteStorage):
             if refused or status in PERMANENT_5XX:
                 raise StorageError(f"{uri}: {code}: {error}") from error
             raise
+
+
+class S3Upload:
+    """A multipart upload."""
+
+    def __init__(self, storage: S3Storage, uri: str) -> None:
+        self._storage, self._uri = storage, uri
+        self._bucket, self._key = storage._split(uri)
+        self._parts: list[dict[str, Any]] = []
+        self._id: dict[str, str] = {}
+        self._id["UploadId"] = self._ask("create_multipart_upload", ContentType=content_type_of(self._key))["UploadId"]
+
+    def send(self, block: bytes) -> None:
+        number = len(self._parts) + 1
+        etag = self._ask("upload_part", PartNumber=number, Body=block)["ETag"]
+        self._parts.append({"PartNumber": number, "ETag": etag})
+
+    def finish(self, last: bytes) -> None:
+        self.send(last)
+        self._ask("complete_multipart_upload", MultipartUpload={"Parts": self._parts})
+
+    def abort(self) -> None:
+        self._ask("abort_multipart_upload")
+
+    def _ask(self, method: str, **request: Any) -> dict[str, Any]:
+        call = partial(self._storage.fs.call_s3, method, Bucket=self._bucket, Key=self._key, **self._id, **request)
+        answer: dict[str, Any] = self._storage._ask(self._uri, call)
+        return answer
 
 
 def answer_of(error: OSError) -> tuple[int, str | None]:

@@ -11,7 +11,9 @@ import torch
 from torch._subclasses import FakeTensor, FakeTensorMode
 
 from autolabel.sam3 import device as on_cuda
+from autolabel.sam3 import forward as forward_module
 from autolabel.sam3.architecture import FULL, build_empty, place
+from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.forward import EncodedPrompts, Forward
 from autolabel.sam3.precision import PRECISIONS, narrow
 from autolabel.sam3.preprocess import normalize
@@ -82,6 +84,30 @@ def test_the_text_encoder(model: Sam3Image) -> None:
     encoded = encoder.resizer(tokens)
     assert all_on_cuda(encoded)
     assert encoded.dtype == torch.float32
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_prompts_of_text_and_boxes(model: Sam3Image, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_module, "stage", lambda step, device, recorded: step)
+    engine = Engine(model, FULL, device=CUDA, memory_mb=10_000, compiled=compiled)
+
+    def encode(phrases: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = torch.empty(len(phrases), 5, FULL.width, device=CUDA)
+        return tokens, torch.empty(tokens.shape[:2], dtype=torch.bool, device=CUDA)
+
+    monkeypatch.setattr(engine._texts, "encode", encode)
+    features = engine._forward.images(torch.empty(N_IMAGES, 3, SIDE, SIDE, device=CUDA))
+    boxes = ((0.5, 0.5, 0.2, 0.2), (0.1, 0.1, 0.1, 0.1))
+    pairs = [
+        Pair(image=0, text="car", threshold=0.5),
+        Pair(image=1, text=None, boxes_cxcywh=boxes, positive=(True, False), threshold=0.5),
+        Pair(image=1, text="car", boxes_cxcywh=boxes[:1], positive=(True,), threshold=0.5),
+    ]
+    prompts = engine._encoded_prompts(features, pairs)
+    n_tokens = 8 if compiled else 5 + 1 + 2
+    assert prompts.tokens.shape == (3, n_tokens, FULL.width)
+    assert prompts.padding.shape == (3, n_tokens)
+    assert all_on_cuda(prompts.tokens, prompts.padding)
 
 
 def test_a_tensor_left_on_the_host_raises(model: Sam3Image) -> None:

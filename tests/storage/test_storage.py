@@ -2,21 +2,23 @@
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from autolabel.errors import BadInput, StorageError
-from autolabel.storage import Listed, ObjectChanged, Storage, base, check_output, open_storage
+from autolabel.storage import Listed, ObjectChanged, Storage, base, buckets, check_output, open_storage
+from autolabel.storage.buckets import BucketStorage, Page
 from autolabel.storage.uris import join, path_of
+from tests.storage.conftest import STORE_KINDS, Store
+from tests.support import emulators
 from tests.support.s3 import S3
 
 Place = tuple[Storage, str]
 
 
-@pytest.fixture(params=["file", "s3", "memory"])
+@pytest.fixture(params=["file", "memory", *STORE_KINDS])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A storage and an empty folder on it."""
     if request.param == "file":
@@ -24,9 +26,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "memory":
         folder = f"memory://{tmp_path.name}"
         return open_storage(folder, {}), folder
-    server: S3 = request.getfixturevalue("s3")
+    server: Store = request.getfixturevalue(request.param)
     folder = server.make_bucket(f"storage-{abs(hash(tmp_path)):x}"[:40])
     return open_storage(folder, server.options), folder
+
+
+@pytest.mark.parametrize("kind", emulators.KINDS)
+def test_other_object_stores_are_tried_where_they_can_be(kind: str) -> None:
+    if reason := emulators.missing(kind):
+        pytest.skip(f"no test of {kind}: {reason}")
+    assert kind in STORE_KINDS
 
 
 def test_create_once_then_never_again(place: Place) -> None:
@@ -136,22 +145,27 @@ def test_open_reads_from_anywhere(place: Place) -> None:
     assert storage.read_with(join(folder, "plan"), last_three) == bytes([197, 198, 199])
 
 
-def test_s3_lists_page_by_page(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket = s3.make_bucket("paged")
-    storage = open_storage(bucket, s3.options)
-    for n in range(25):
-        storage.create_once(f"{bucket}/many/{n:03d}.jpg", b"x")
-    pages = 0
-    ask: Callable[..., dict[str, object]] = storage.fs.call_s3  # type: ignore[attr-defined]
+@pytest.mark.parametrize("place", STORE_KINDS, indirect=True)
+def test_object_stores_list_page_by_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, folder = place
+    uris = [f"{folder}/many/{n:03d}.jpg" for n in range(25)]
+    for uri in uris:
+        storage.create_once(uri, b"x")
+    assert isinstance(storage, BucketStorage)
+    request, n_pages = storage._page, 0
 
-    def small_pages(method: str, **request: object) -> dict[str, object]:
-        nonlocal pages
-        pages += method == "list_objects_v2"
-        return ask(method, **request, MaxKeys=10)
+    def counted(bucket: str, prefix: str, token: str | None) -> Page:
+        nonlocal n_pages
+        n_pages += 1
+        return request(bucket, prefix, token)
 
-    monkeypatch.setattr(storage.fs, "call_s3", small_pages)  # type: ignore[attr-defined]
-    assert [item.uri for item in storage.list(f"{bucket}/many")] == [f"{bucket}/many/{n:03d}.jpg" for n in range(25)]
-    assert pages == 3
+    monkeypatch.setattr(storage, "_page", counted)
+    monkeypatch.setattr(buckets, "PAGE_ITEMS", 10)
+    listing = storage.list(f"{folder}/many")
+    assert next(listing).uri == uris[0]
+    assert n_pages == 1, "the next page is asked for when it is needed"
+    assert [item.uri for item in listing] == uris[1:]
+    assert n_pages == 3
 
 
 def test_s3_account_errors_end_the_job(s3: S3) -> None:

@@ -1,4 +1,4 @@
-"""Faults of an S3 server, injected while it runs and counted as they fire.
+"""Faults of a server, injected while it runs and counted as they fire: S3, or an emulator behind emulators.py.
 
 A request's fate hangs on the seed, the request and how often it was asked before, not on what else is under way; so a
 run repeats although its threads do not.
@@ -14,16 +14,17 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+Refusal = tuple[str, dict[str, str], bytes]  # status line, headers, body
 
 CONTROL = "/_faults"  # no bucket may have this name
 
-# Answers in place of the server's own: (status, code, message).
+# S3's answers in place of the server's own: (status, code, message).
 ANSWERS = {
     "slow_down": ("503 Service Unavailable", "SlowDown", "Please reduce your request rate."),
     "internal": ("500 Internal Server Error", "InternalError", "We encountered an internal error."),
@@ -36,6 +37,7 @@ ANSWERS = {
     "no_key": ("404 Not Found", "NoSuchKey", "The specified key does not exist."),
     "no_conditions": ("501 Not Implemented", "NotImplemented", "A header implies functionality not implemented."),
 }
+ETAGS = {"etag", "x-goog-generation"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class Fault:
 
     One of ANSWERS; `reset` (of the connection, before anything is done), `reset_after` and `slow_down_after` (it is
     done, but the answer is lost), `stall` (nothing comes for `stall_s`), `short_body` (half of the body, then the end),
-    `garbled` (a body that is no XML), `other_etag` (the object is another one, and If-Match is ignored).
+    `garbled` (a body that is no XML), `other_etag` (the object is another one, and If-Match is ignored),
+    `unconditional` (If-None-Match is ignored).
     """
 
     kind: str
@@ -58,10 +61,11 @@ class Fault:
 
 
 class Faults:
-    """The server's side: a layer around the application."""
+    """The server's side: a layer around the application. `refusals` are its answers by kind of fault."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, refusals: Mapping[str, Refusal]) -> None:
         self._application = application
+        self._refusals = refusals
         self._lock = threading.Lock()
         self._faults: list[tuple[Fault, float]] = []
         self._asked: Counter[tuple[str, ...]] = Counter()
@@ -76,22 +80,26 @@ class Faults:
         fault = self.fate(environ["REQUEST_METHOD"], environ["RAW_URI"], conditional=conditional)
         if fault is None:
             return self._application(environ, start_response)
-        if fault.kind in ANSWERS:
-            return refuse(environ, start_response, *ANSWERS[fault.kind])
+        if fault.kind in self._refusals:
+            return refuse(environ, start_response, self._refusals[fault.kind])
         if fault.kind == "stall":
             self.stall(fault)
             reset(environ)
         if fault.kind == "reset":
             reset(environ)
-        if fault.kind == "other_etag":
+        if fault.kind == "other_etag" and "HTTP_X_MS_VERSION" not in environ:  # Azure's conditions are signed
             environ.pop("HTTP_IF_MATCH", None)
+            environ["RAW_URI"] = environ["RAW_URI"].replace("ifGenerationMatch=", "ignored=")
+        if fault.kind == "unconditional":
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+            environ["RAW_URI"] = environ["RAW_URI"].replace("ifGenerationMatch=", "ignored=")
         status, headers, body = collected(self._application, environ)
         if fault.kind == "reset_after":
             reset(environ)
         if fault.kind == "slow_down_after":
-            return refuse(environ, start_response, *ANSWERS["slow_down"])
+            return refuse(environ, start_response, self._refusals["slow_down"])
         if fault.kind == "other_etag":
-            headers = [(name, '"of another object"' if name.lower() == "etag" else value) for name, value in headers]
+            headers = [(name, '"of another object"' if name.lower() in ETAGS else value) for name, value in headers]
         if fault.kind == "garbled":
             body = b"<html>" + body[6:]
         if fault.kind == "short_body":
@@ -140,9 +148,17 @@ class Faults:
         return [report]
 
 
-def refuse(environ: dict[str, Any], start_response: Any, status: str, code: str, message: str) -> Iterable[bytes]:
-    body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
-    start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+def s3_refusals() -> dict[str, Refusal]:
+    def xml(status: str, code: str, message: str) -> Refusal:
+        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
+        return status, {"Content-Type": "application/xml"}, body
+
+    return {kind: xml(*answer) for kind, answer in ANSWERS.items()}
+
+
+def refuse(environ: dict[str, Any], start_response: Any, refusal: Refusal) -> Iterable[bytes]:
+    status, headers, body = refusal
+    start_response(status, [*headers.items(), ("Content-Length", str(len(body)))])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 

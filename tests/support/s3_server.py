@@ -12,7 +12,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tests.support.faulty_s3 import Application, Faults
+from tests.support.faulty_s3 import Application, Faults, s3_refusals
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -42,7 +42,7 @@ def delayed(application: Application, latency_s: float) -> Application:
 
 if __name__ == "__main__":
     latency_s = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
-    faults = Faults(delayed(DomainDispatcherApplication(create_backend_app), latency_s))
+    faults = Faults(delayed(DomainDispatcherApplication(create_backend_app), latency_s), s3_refusals())
     server = make_server("127.0.0.1", 0, faults, threaded=True, request_handler=QuietHandler)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
