@@ -3,7 +3,7 @@
 from autolabel.config import ReportConfig
 from autolabel.errors import BadInput
 from autolabel.labels.units import done_units
-from autolabel.output.job_output import JobOutput, open_output
+from autolabel.output.job_output import open_output
 from autolabel.output.status import images_per_s
 from autolabel.report import gallery, page
 from autolabel.report.evaluation import read_evaluation

@@ -35,17 +35,22 @@ def scenes_of(folder: Path, *servers: Web) -> list[str]:
 
 
 def test_three_hosts_that_fail_cost_three_images(tmp_path: Path) -> None:
-    with web_server() as good, web_server() as better, web_server() as silent, web_server() as endless:
-        with socket.socket() as taken:  # and not listened on: a host that is dead
-            taken.bind(("127.0.0.1", 0))
-            dead = f"http://127.0.0.1:{taken.getsockname()[1]}/d.jpg"
-            urls = scenes_of(tmp_path, good, better)
-            urls[1:1] = [dead]
-            urls[3:3] = [silent.url("silent/s.jpg")]
-            urls[8:8] = [endless.url("endless/e.jpg")]
-            began = time.monotonic()
-            told = run_label(listed(tmp_path, urls), tmp_path / "labels", OWN, *SETTINGS)
-            took_s = time.monotonic() - began
+    with (
+        web_server() as good,
+        web_server() as better,
+        web_server() as silent,
+        web_server() as endless,
+        socket.socket() as taken,  # and not listened on: a host that is dead
+    ):
+        taken.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{taken.getsockname()[1]}/d.jpg"
+        urls = scenes_of(tmp_path, good, better)
+        urls[1:1] = [dead]
+        urls[3:3] = [silent.url("silent/s.jpg")]
+        urls[8:8] = [endless.url("endless/e.jpg")]
+        began = time.monotonic()
+        told = run_label(listed(tmp_path, urls), tmp_path / "labels", OWN, *SETTINGS)
+        took_s = time.monotonic() - began
     assert "rejected, unreachable: 3" in told
     rows = rows_of(tmp_path / "labels")
     assert [row["uri"] for row in rows] == urls
