@@ -18,7 +18,7 @@ import argparse
 import sys
 from importlib import import_module
 
-CASES = (
+CASES = [
     "demo",
     "engine",
     "exports",
@@ -31,13 +31,14 @@ CASES = (
     "report",
     "review",
     "scale",
-)
+]
+WITH_OPTIONS = ["engine", "exports", "gpu", "pipeline", "report", "review", "scale"]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     chosen, options = parser.parse_known_args()
-    if options and chosen.case not in ("engine", "exports", "gpu", "pipeline", "report", "review", "scale"):
+    if options and chosen.case not in WITH_OPTIONS:
         parser.error(f"{chosen.case} takes no options")
     run = import_module(f"benchmarks.{chosen.case}").run
     sys.exit(run(options) if options else run())

@@ -128,7 +128,7 @@ def label_missing(
     again = units_to_retry(job, output, sorted(done)) if job.retry else set[int]()
     todo, done = (every - done) | again, done - again
     with summing(output, job.output_uri, sorted(done)) as of_earlier_runs:
-        progress = Progress(n_images=sealed.n_images, n_done_before=sum(map(sealed.n_images_of, done)))
+        progress = Progress(n_images=sealed.n_images, n_done_before=sum(map(sealed.n_images_of, done)), say=held.say)
         last_words = ""
         while todo:
             with without_harmless_lines(), ray_connection(cluster):

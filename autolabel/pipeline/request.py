@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,6 @@ from autolabel.inputs import fetch_image
 from autolabel.inputs.listing import Listing, list_images
 from autolabel.inputs.locations import ImageLocation
 from autolabel.inputs.manifests import CellColumn
-from autolabel.parallel import in_threads
 from autolabel.pipeline.visual_prompts import objects_source, read_exemplars, read_objects
 from autolabel.prompts.categories import named_in, prompt_entries, read_categories
 from autolabel.prompts.concepts import ImageExemplars
@@ -153,10 +153,15 @@ def check_within_reach(images: Sequence[ImageLocation], storage_options: dict[st
             return error
         return None
 
-    problems = [problem for problem in in_threads(problem_of, tried, PROBES) if problem]
-    if len(problems) == len(tried):
-        named = zip(tried[:3], problems[:3], strict=True)
-        examples = [f"  {image.uri}: {problem}" for image, problem in named]
-        raise BadInput("\n".join([f"input.uri: none of {len(tried)} images that were tried can be read:", *examples]))
-    if problems:
-        log.warning("%d of %d images that were tried cannot be read", len(problems), len(tried))
+    pool = ThreadPoolExecutor(PROBES, thread_name_prefix="probe")
+    try:
+        probes = {pool.submit(problem_of, image): image for image in tried}
+        problems = {}
+        for probe in as_completed(probes):
+            problems[probes[probe]] = probe.result()
+            if problems[probes[probe]] is None:  # one is enough: others may lie on a web server that does not answer
+                return
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    examples = [f"  {image.uri}: {problems[image]}" for image in tried[:3]]
+    raise BadInput("\n".join([f"input.uri: none of {len(tried)} images that were tried can be read:", *examples]))

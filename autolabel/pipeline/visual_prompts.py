@@ -5,9 +5,11 @@ from functools import partial
 from typing import Any
 
 from autolabel.config import LabelConfig
-from autolabel.errors import BadInput, RejectCode, RejectedImage
+from autolabel.errors import BadInput
 from autolabel.images.decode import probe_size
+from autolabel.inputs import fetch_image
 from autolabel.inputs.listing import Listing
+from autolabel.inputs.locations import ImageLocation
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.prompts import exemplars
 from autolabel.prompts.concepts import ImageExemplars
@@ -31,10 +33,7 @@ def probe(uri: str, *, config: LabelConfig) -> tuple[int, int]:
     Raises:
         RejectedImage: it is not there, or is no image.
     """
-    try:
-        data = open_storage(uri, config.input.storage_options).read(uri)
-    except FileNotFoundError as error:
-        raise RejectedImage(RejectCode.MISSING, "not there") from error
+    data = fetch_image(ImageLocation(uri), config.input.storage_options)
     return probe_size(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
 
 

@@ -44,7 +44,7 @@ def render(
     pace: float | None,
     evaluation: Evaluation | None,
 ) -> str:
-    """Return the HTML of a report. `pace` is in images a second, where the storage tells of it."""
+    """Return the HTML of a report. `pace` is in images a second, where a run has said it."""
     environment = Environment(
         loader=PackageLoader("autolabel.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
