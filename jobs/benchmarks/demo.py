@@ -92,16 +92,16 @@ def measure_speed(folder: Path) -> None:
     demo_scenes(compose_config("demo-scenes", [f"output.uri='{images}'", "count=192", f"seed={SEED}"]))
     settings = [f"input.uri='{images}'", f"output.uri='{output}'", f"prompts={PROMPTS}", "output.unit_size=64"]
     config = with_full_checkpoint(compose_config("label", settings))
-    ontology, listing, boxes = read_request(config, list_input=True)
-    assert listing is not None
+    request = read_request(config, list_input=True)
+    assert request.listing is not None
     storage = open_storage(str(output), {})
-    seal(storage, str(output), encode(listing, boxes, config.output.unit_size))
+    seal(storage, str(output), encode(request.listing, unit_size=config.output.unit_size))
     job = LabelJob.of(
         config,
         output_uri=str(output),
         record=run_record.new_record(
             label_settings(
-                config, ontology, input_uri=config.input.uri, weights="those of the demo", exemplars_sha256=None
+                config, request.ontology, input_uri=config.input.uri, weights="those of the demo", exemplars_sha256=None
             )
         ),
         checkpoint_sha256=None,

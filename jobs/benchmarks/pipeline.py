@@ -125,15 +125,15 @@ def job(photos: Path, output: Path) -> dict[str, Any]:
 def process(photos: Path, output: Path) -> dict[str, Any]:
     """Measure one process with two units in hand, as an actor has."""
     config = settings(photos, output)
-    ontology, listing, boxes = read_request(config, list_input=True)
-    assert listing is not None
+    request = read_request(config, list_input=True)
+    assert request.listing is not None
     storage = open_storage(str(output), {})
-    seal(storage, str(output), encode(listing, boxes, UNIT_SIZE))
+    seal(storage, str(output), encode(request.listing, unit_size=UNIT_SIZE))
     work = LabelJob.of(
         config,
         output_uri=str(output),
         record=run_record.new_record(
-            label_settings(config, ontology, input_uri=config.input.uri, weights="none", exemplars_sha256=None)
+            label_settings(config, request.ontology, input_uri=config.input.uri, weights="none", exemplars_sha256=None)
         ),
         checkpoint_sha256=None,
     )

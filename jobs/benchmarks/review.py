@@ -132,12 +132,14 @@ def more(later: Counts, earlier: Counts) -> bool:
 def label_here(config: LabelConfig) -> None:
     """Label in this process what `autolabel label` labels by Ray."""
     config = with_full_checkpoint(config)
-    ontology, listing, boxes = read_request(config, list_input=True)
-    assert listing is not None
+    request = read_request(config, list_input=True)
+    assert request.listing is not None
     uri, storage = config.output.uri, open_storage(config.output.uri, {})
-    settings = label_settings(config, ontology, input_uri=config.input.uri, weights="the demo's", exemplars_sha256=None)
+    settings = label_settings(
+        config, request.ontology, input_uri=config.input.uri, weights="the demo's", exemplars_sha256=None
+    )
     record = run_record.create_or_match(storage, uri, settings)
-    seal(storage, uri, encode(listing, boxes, config.output.unit_size))
+    seal(storage, uri, encode(request.listing, unit_size=config.output.unit_size))
     job = LabelJob.of(config, output_uri=uri, record=record, checkpoint_sha256=None)
     labeler = UnitLabeler(job, load_job_engine(job))
     for unit in range(Plan(storage, uri).n_units):

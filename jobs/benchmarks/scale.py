@@ -104,7 +104,7 @@ def write_plan(folder: Path, n_images: int) -> str:
     settings = label_settings(config, ONTOLOGY, input_uri=ROOT, weights="none", exemplars_sha256=None)
     run_record.create_or_match(storage, uri, settings)
     listing: Listing = list_files(ROOT, Endless(n_images), ["jpg"])
-    plan.seal(storage, uri, plan.encode(listing, {}, UNIT_SIZE))
+    plan.seal(storage, uri, plan.encode(listing, unit_size=UNIT_SIZE))
     return f"{(folder / plan.PLAN_NAME).stat().st_size / 1e6:.0f} MB"
 
 

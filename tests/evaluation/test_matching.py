@@ -41,7 +41,7 @@ def named(*names: str) -> GroundTruth:
 def output(tmp_path: Path) -> JobOutput:
     """Of which only the plan is there."""
     storage, uri = open_storage(str(tmp_path), {}), str(tmp_path)
-    seal(storage, uri, encode(Listing(root="/data", images=[ImageLocation(one) for one in IMAGES]), {}, 2))
+    seal(storage, uri, encode(Listing(root="/data", images=[ImageLocation(one) for one in IMAGES]), unit_size=2))
     return JobOutput(storage=storage, uri=uri, record=None, plan=Plan(storage, uri))  # type: ignore[arg-type]
 
 
