@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-# Two workers for two cores; pytest-xdist gives out the longest groups of tests first (tests/conftest.py).
+# Two workers for two cores, which take files in the order of tests/conftest.py.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: image demo check test cover slow drills lint format lock clean
 

@@ -76,6 +76,9 @@ class RejectCode(StrEnum):
     MISSING = "missing"  # listed, but no longer there
     CHANGED = "changed"  # another size, etag or mtime than the plan's
     FORBIDDEN = "forbidden"  # this object alone may not be read
+    UNREACHABLE = "unreachable"  # its web server does not answer, although others do
+    TOO_LARGE = "too_large"  # more bytes than `input.storage_options.http.max_mb`, known before all have come
+    DISALLOWED = "disallowed"  # its web server asks by X-Robots-Tag that it be not used
     SIZE_MISMATCH = "size_mismatch"  # its exemplar boxes were drawn on an image of another size
 
 

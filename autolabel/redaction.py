@@ -11,7 +11,8 @@ HIDDEN = "***"
 HARMLESS = {
     *("anon", "endpoint_url", "profile", "region_name", "requester_pays", "use_ssl", "version_aware"),
     *("account_name", "project", "connect_timeout", "read_timeout", "max_pool_connections", "signature_version"),
-    "retry_for_s",
+    *("connection_timeout", "requests_timeout", "retry_for_s"),
+    *("allow_private", "heed_robots_tag", "max_mb"),  # of http
 }
 SECRET_IN_URL = re.compile(
     r"(?<=://)[^/@\s]+(?=@)"  # user:password@

@@ -10,6 +10,7 @@ host    decoding, resizing, run lengths, NMS and Parquet, each against the plain
 pipeline  the whole job with a model that costs nothing, against one process and a plain Ray Data script (--images)
 refine  a million stored candidates decided again without the model
 report  `autolabel report` of 100,000 images with a million instances, with its memory (--images)
+review  whether the review order puts the images with the most mistakes first, on scenes with truth (--scenes, --seed)
 scale   planning, resuming, the status, checking and exporting of ten million images (--images)
 """
 
@@ -17,13 +18,27 @@ import argparse
 import sys
 from importlib import import_module
 
-CASES = ("demo", "engine", "exports", "fetch", "flops", "gpu", "host", "pipeline", "refine", "report", "scale")
+CASES = [
+    "demo",
+    "engine",
+    "exports",
+    "fetch",
+    "flops",
+    "gpu",
+    "host",
+    "pipeline",
+    "refine",
+    "report",
+    "review",
+    "scale",
+]
+WITH_OPTIONS = ["engine", "exports", "gpu", "pipeline", "report", "review", "scale"]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     chosen, options = parser.parse_known_args()
-    if options and chosen.case not in ("engine", "exports", "gpu", "pipeline", "report", "scale"):
+    if options and chosen.case not in WITH_OPTIONS:
         parser.error(f"{chosen.case} takes no options")
     run = import_module(f"benchmarks.{chosen.case}").run
     sys.exit(run(options) if options else run())

@@ -41,20 +41,19 @@ if not LONG:  # a dead node is missed after 2.5 s, and not after 20 to 35; one t
     os.environ |= {f"RAY_health_check_{name}": value for name, value in of_health_checks.items()}
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a Ray, and divide the tests among workers: a file is one worker's, all that uses `nodes`, too.
+    """Mark what starts a Ray, and put its files first, those with several nodes before all.
 
-    What starts a Ray comes first, since it takes longest; many short files at the end keep all workers at work.
+    Workers take whole files in this order: the longest come first, and many short ones at the end keep all at work.
     """
-    files_with_ray = set()
+    files: dict[Path, set[str]] = {}
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & STARTS_RAY:
+        starts = STARTS_RAY.intersection(getattr(item, "fixturenames", ()))
+        files.setdefault(item.path, set()).update(starts)
+        if starts:
             item.add_marker("ray")
-            files_with_ray.add(item.path)
-        item.add_marker(pytest.mark.xdist_group("nodes" if "nodes" in fixtures else str(item.path.relative_to(TESTS))))
-    items.sort(key=lambda item: ("nodes" not in getattr(item, "fixturenames", ()), item.path not in files_with_ray))
+    items.sort(key=lambda item: ("nodes" not in files[item.path], not files[item.path]))
 
 
 @pytest.fixture(autouse=True)

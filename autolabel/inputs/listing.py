@@ -16,7 +16,7 @@ from autolabel.errors import BadInput, did_you_mean_beside
 from autolabel.inputs.locations import ImageLocation
 from autolabel.inputs.manifests import COCO_COLUMNS, MANIFESTS, Columns, ManifestRow, coco_rows
 from autolabel.redaction import has_password
-from autolabel.storage import SCHEMES, Listed, Storage, open_storage
+from autolabel.storage import READ_ONLY_SCHEMES, SCHEMES, Listed, Storage, open_storage
 from autolabel.storage.uris import absolute_uri, glob_regex, parent, path_of, resolve_uri, scheme_of
 
 URI_COLUMN = InputConfig().uri_column  # where nothing is said
@@ -103,7 +103,10 @@ def list_files(uri: str, storage: Storage, suffixes: list[str]) -> Listing:
         return Listing(root=uri.rstrip("/"), images=in_folder)
     if uri.lower().endswith(endings):
         try:
-            return Listing(root=parent(uri), images=images([storage.stat(uri)]))
+            image = storage.stat(uri)
+            if scheme_of(uri) in READ_ONLY_SCHEMES:
+                image = Listed(uri)  # of web servers, many tell another etag or size each time
+            return Listing(root=parent(uri), images=images([image]))
         except FileNotFoundError:
             pass  # a glob may end like a file
     if (folder := static_part(uri)) != uri:

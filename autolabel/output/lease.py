@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -52,6 +53,8 @@ class Run:
     started_at: str
     claim_id: str = ""  # tells a claim whose answer was lost from another's
     renewals: int = 0
+    n_finished: int = 0  # images of the job, in units that are done and in hand, as the holder says at each renewal
+    images_per_s: float | None = None  # of this run, while it finished images; None where nobody says
     ended_at: str | None = None
 
     def __str__(self) -> str:
@@ -66,6 +69,7 @@ class Lease:
         self._give_up_s = max(EXPIRES_S, storage.retry_for_s)
         self._output_uri, self._run = output_uri, run
         self._lost: str | None = None
+        self._said: dict[str, Any] = {}
         self._ended = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._renewer.start()
@@ -75,13 +79,17 @@ class Lease:
         if self._lost is not None:
             raise JobFailed(self._lost)
 
+    def say(self, n_finished: int, images_per_s: float | None) -> None:
+        """Have the next renewal tell how far the job is."""
+        self._said = {"n_finished": n_finished, "images_per_s": images_per_s}
+
     def end(self) -> None:
         self._ended.set()
         self._renewer.join()
         released_claims.add(self._run.claim_id)
         try:
             if self._lost is None and last_run(self._storage, self._output_uri) is not None:
-                self._write(replace(self._run, ended_at=now()))
+                self._write(replace(self._run, **self._said, ended_at=now()))
         except (BadInput, StorageError, OSError) as error:  # what the run came to is told already, and matters more
             log.warning("the next run will have to find out by itself that this one has ended: %s", error)
 
@@ -103,7 +111,7 @@ class Lease:
                     return f"{self._output_uri} disappeared while the job ran"
                 if later.number > self._run.number:
                     return f"this process stood still for too long; the output was taken over by {later}"
-                self._run = replace(self._run, renewals=self._run.renewals + 1)
+                self._run = replace(self._run, **self._said, renewals=self._run.renewals + 1)
                 self._write(self._run)
                 renewed_at = time.monotonic()
             except (BadInput, StorageError, OSError) as error:  # which may pass

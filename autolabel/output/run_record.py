@@ -19,9 +19,11 @@ from autolabel.prompts.ontology import Ontology
 from autolabel.storage import Storage
 from autolabel.storage.uris import join
 from autolabel.version import __version__
+from autolabel.wording import first_few
 
 RUN_NAME = "run.json"
-FIELDS = ("run_id", "created_at", "autolabel_version", "fingerprint", "settings")
+FIELDS = ("run_id", "created_at", "autolabel_version", "fingerprint", "settings", "unknown_words")
+SHOWN_WORDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class RunRecord:
     created_at: str
     autolabel_version: str
     settings: LabelSettings
+    unknown_words: tuple[str, ...] = ()  # of the prompts: words that the model was never taught
 
     @property
     def fingerprint(self) -> str:
@@ -42,14 +45,22 @@ class RunRecord:
         plain = {name: getattr(self, name) for name in FIELDS if name != "settings"}
         return orjson.dumps({**plain, "settings": self.settings.to_dict()}, option=orjson.OPT_INDENT_2)
 
+    def note_on_words(self) -> str:
+        """Return what who wonders why nothing was found should know; nothing where the model knows every word."""
+        if not self.unknown_words:
+            return ""
+        words = first_few([repr(word) for word in self.unknown_words], SHOWN_WORDS)
+        return f"The model does not know {words}: words that find nothing. With model=sam3.1 it knows every word."
 
-def new_record(settings: LabelSettings) -> RunRecord:
+
+def new_record(settings: LabelSettings, unknown_words: tuple[str, ...] = ()) -> RunRecord:
     """Return a record of settings that nobody asked for before."""
     return RunRecord(
         run_id=uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         autolabel_version=__version__,
         settings=settings,
+        unknown_words=unknown_words,
     )
 
 
@@ -69,8 +80,11 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
         if not isinstance(document, dict) or set(document) != set(FIELDS):
             raise ValueError(f"it does not hold {', '.join(FIELDS)}")
         values, about = document["settings"], [document[name] for name in FIELDS[:4]]
+        words = document["unknown_words"]
         if not isinstance(values, dict) or not all(isinstance(text, str) for text in about):
             raise ValueError("its settings are no mapping, or what it says of itself is no text")
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("its unknown words are no list of text")
     except ValueError as error:  # of orjson, too
         raise BadInput(f"{uri} was not written by autolabel: {error}") from error
     if values.get("schema_version") != SCHEMA_VERSION:
@@ -83,7 +97,13 @@ def read(storage: Storage, output_uri: str) -> RunRecord | None:
     run_id, created_at, version, fingerprint = about
     if fingerprint != settings.fingerprint:
         raise BadInput(f"{uri} was changed: its fingerprint is not that of its settings")
-    return RunRecord(run_id=run_id, created_at=created_at, autolabel_version=version, settings=settings)
+    return RunRecord(
+        run_id=run_id,
+        created_at=created_at,
+        autolabel_version=version,
+        settings=settings,
+        unknown_words=tuple(words),
+    )
 
 
 def read_ontology(entries: Any, uri: str) -> Ontology:
@@ -102,7 +122,9 @@ def read_ontology(entries: Any, uri: str) -> Ontology:
     return ontology
 
 
-def create_or_match(storage: Storage, output_uri: str, settings: LabelSettings) -> RunRecord:
+def create_or_match(
+    storage: Storage, output_uri: str, settings: LabelSettings, unknown_words: tuple[str, ...] = ()
+) -> RunRecord:
     """Create run.json, or accept the one that is there if it asks for the same.
 
     Raises:
@@ -110,7 +132,7 @@ def create_or_match(storage: Storage, output_uri: str, settings: LabelSettings) 
         Refused: it asks for something else; the message has a line for each field that differs.
     """
     storage.check_create_once(output_uri)
-    record = new_record(settings)
+    record = new_record(settings, unknown_words)
     if storage.create_once(join(output_uri, RUN_NAME), record.to_json()):
         return record
     existing = read(storage, output_uri)

@@ -1,7 +1,8 @@
 """`autolabel status`: how far a job is and who is at work on it, from its output alone; anyone may ask, at any time.
 
-Finished units are counted by their files. The rate is that of the last few of them, by the storage's own times. What
-became of their images stands in the files' footers, of which a large output has too many to read: an even sample then.
+Finished units are counted by their files. How fast it goes, and what is finished in units in hand, its driver says in
+the record of its run every few seconds. What became of the images stands in the files' footers, of which a large
+output has too many to read: an even sample then.
 """
 
 import time
@@ -21,7 +22,6 @@ from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.lease import Run
 from autolabel.parallel import IO_THREADS, in_threads
 
-RECENT_UNITS = 64  # of which the rate is taken
 FOOTERS = 1000  # read at most
 
 
@@ -37,7 +37,7 @@ class JobStatus:
     sampled: Summary  # of `n_units_sampled`
     n_units_sampled: int
     last_unit_at: float | None
-    images_per_s: float | None  # None while fewer than two units have ended
+    images_per_s: float | None  # None until a run has finished an image
     run: Run | None  # the last one
     renewed_at: float | None
     alive: bool | None  # None where only the age of its last renewal speaks
@@ -52,9 +52,12 @@ class JobStatus:
         line += f"{self.n_done_units} of {self.n_units} units"
         if self.last_unit_at is not None:
             line += f"; the last one {ago(self.asked_at - self.last_unit_at)}"
+        if self.n_in_hand:
+            verb = "is" if self.n_in_hand == 1 else "are"
+            line += f"; {self.n_in_hand} more {verb} finished, in units in hand"
         if self.images_per_s is not None:
             line += f"; {self.images_per_s:.3g} images/s"
-            left = self.n_images - self.n_done_images
+            left = self.n_images - self.n_done_images - self.n_in_hand
             if left and self.at_work:
                 line += f", {tqdm.format_interval(left / self.images_per_s)} left"
         return line
@@ -80,6 +83,11 @@ class JobStatus:
         return f"run {self.run.number} of {self.run}{told}: {state}"
 
     @property
+    def n_in_hand(self) -> int:
+        """Images that the last run has finished in units that have no file yet; without it they are lost."""
+        return max(0, self.run.n_finished - self.n_done_images) if self.run and self.at_work else 0
+
+    @property
     def at_work(self) -> bool:
         """Whether the last run is alive; from its renewals, if its process is not this machine's."""
         if self.run is None or self.run.ended_at is not None:
@@ -98,7 +106,6 @@ def status(config: StatusConfig) -> JobStatus:
     output = open_output(config.output)
     created_at = done_units_at(output.storage, output.uri)
     done = sorted(unit for unit in created_at if unit < output.plan.n_units)
-    times = sorted((at, unit) for unit, at in created_at.items() if at is not None and unit < output.plan.n_units)
     sample = done[:: -(-len(done) // FOOTERS)] if done else []
     last = lease.last_run(output.storage, output.uri)
     record = None if last is None else output.storage.stat(lease.record_uri(output.uri, last.number))
@@ -110,8 +117,8 @@ def status(config: StatusConfig) -> JobStatus:
         n_done_units=len(done),
         sampled=summed(output, sample),
         n_units_sampled=len(sample),
-        last_unit_at=times[-1][0] if times else None,
-        images_per_s=rate(output, times[-RECENT_UNITS:]),
+        last_unit_at=max((at for unit in done if (at := created_at[unit]) is not None), default=None),
+        images_per_s=images_per_s(output),
         run=last,
         renewed_at=None if record is None else record.modified_at,
         alive=None if last is None else lease.is_alive(last),
@@ -126,11 +133,17 @@ def summed(output: JobOutput, units: Sequence[int]) -> Summary:
     return summary
 
 
-def rate(output: JobOutput, ended: Sequence[tuple[float, int]]) -> float | None:
-    """Return images a second of units that ended one after the other, from the end of the first to that of the last."""
-    if len(ended) < 2 or ended[-1][0] <= ended[0][0]:
-        return None
-    return sum(output.plan.n_images_of(unit) for _, unit in ended[1:]) / (ended[-1][0] - ended[0][0])
+def images_per_s(output: JobOutput) -> float | None:
+    """Return the rate of the last run that finished an image, as its driver says; None where none does.
+
+    Units end in bursts, and between two runs nobody is at work: from the times of files there is no telling.
+    """
+    last = lease.last_run(output.storage, output.uri)
+    for number in range(last.number if last else 0, 0, -1):
+        run = lease.read_run(output.storage, lease.record_uri(output.uri, number))
+        if run.images_per_s:
+            return run.images_per_s
+    return None
 
 
 def ago(seconds: float) -> str:

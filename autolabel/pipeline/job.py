@@ -33,6 +33,7 @@ from autolabel.pipeline.request import (
 from autolabel.pipeline.watch import watch
 from autolabel.plan import Plan
 from autolabel.sam3.engine import Engine
+from autolabel.sam3.text import unknown_words
 from autolabel.storage import Storage, check_output, open_storage
 from autolabel.storage.uris import absolute_uri, join
 
@@ -56,26 +57,30 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
     if sealed is None:
         refuse_labels_without_plan(output, output_uri)
     concepts, listing, boxes = read_request(config, list_input=sealed is None)
-    weights_sha256 = check_weights(config)
+    weights = check_weights(config)
+    phrases = [phrase for category in concepts.categories for phrase in category.phrases]
     settings = label_settings(
         config,
         concepts,
         input_uri=absolute_uri(config.input.uri),
-        weights=weights_sha256 or f"seed {config.model.seed}",
+        weights=weights.sha256 or f"seed {config.model.seed}",
         exemplars_sha256=exemplars_sha256(config),
     )
     if listing:
         check_within_reach(listing.images, config.input.storage_options)
     contents = plan.encode(listing, boxes, config.output.unit_size) if listing else None
-    record = run_record.create_or_match(output, output_uri, settings)
-    job = LabelJob.of(config, output_uri=output_uri, record=record, checkpoint_sha256=weights_sha256)
+    record = run_record.create_or_match(output, output_uri, settings, unknown_words(phrases, weights.known_tokens))
+    if note := record.note_on_words():
+        log.warning("%s", note)
+    job = LabelJob.of(config, output_uri=output_uri, record=record, checkpoint_sha256=weights.sha256)
     with lease.acquired(output, output_uri) as held:
         if contents is not None:
             plan.seal(output, output_uri, contents)
         elif sealed and sealed.unit_size != config.output.unit_size:
             log.warning("output.unit_size: the plan is sealed with %d", sealed.unit_size)
         summary = label_missing(job, Plan(output, output_uri), output, held, config.cluster, load)
-    return f"{closing_text(summary, concepts)}\nlabels in {join(output_uri, LABELS_FOLDER)}"
+    place = f"labels in {join(output_uri, LABELS_FOLDER)}"
+    return "\n".join([closing_text(summary, concepts), *([note] if note else []), place])
 
 
 def sealed_plan(output: Storage, output_uri: str) -> Plan | None:
@@ -113,7 +118,7 @@ def label_missing(
     again = units_to_retry(job, output, sorted(done)) if job.retry else set[int]()
     todo, done = (every - done) | again, done - again
     with summing(output, job.output_uri, sorted(done)) as of_earlier_runs:
-        progress = Progress(n_images=sealed.n_images, n_done_before=sum(map(sealed.n_images_of, done)))
+        progress = Progress(n_images=sealed.n_images, n_done_before=sum(map(sealed.n_images_of, done)), say=held.say)
         last_words = ""
         while todo:
             with without_harmless_lines(), ray_connection(cluster):

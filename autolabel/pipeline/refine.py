@@ -57,7 +57,7 @@ def refine(config: RefineConfig) -> str:
     refined = OutputConfig(uri=absolute_uri(config.refined.uri), storage_options=config.refined.storage_options)
     check_output(refined.uri)
     storage = open_storage(refined.uri, refined.storage_options)
-    record = run_record.create_or_match(storage, refined.uri, settings)
+    record = run_record.create_or_match(storage, refined.uri, settings, source.record.unknown_words)
     work = Refinement(refined=refined, record=record)
     summary = Summary()
     with lease.acquired(storage, refined.uri) as held:

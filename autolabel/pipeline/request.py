@@ -3,13 +3,14 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from autolabel.config import LabelConfig
-from autolabel.errors import BadInput, RejectCode, RejectedImage
+from autolabel.errors import BadInput, RejectedImage
 from autolabel.images.decode import probe_size
 from autolabel.inputs import fetch_image
 from autolabel.inputs.listing import Listing, list_images
@@ -88,10 +89,7 @@ def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) ->
     options = config.input.storage_options
 
     def probe(uri: str) -> tuple[int, int]:
-        try:
-            data = open_storage(uri, options).read(uri)
-        except FileNotFoundError as error:
-            raise RejectedImage(RejectCode.MISSING, "not there") from error
+        data = fetch_image(ImageLocation(uri), options)
         return probe_size(data, apply_exif=config.image.apply_exif, max_pixels=config.image.max_pixels)
 
     if config.exemplars.uri is not None:
@@ -136,18 +134,26 @@ def read_exemplars(config: LabelConfig, concepts: Ontology, listing: Listing) ->
     return {uri: cell for uri, cell in cells.items() if isinstance(cell, ImageExemplars) and cell.exemplars}
 
 
-def check_weights(config: LabelConfig) -> str | None:
-    """Fetch the checkpoint and compare it with the architecture before anything is started; its sha256.
+@dataclass(frozen=True, kw_only=True)
+class CheckedWeights:
+    """The checkpoint of a job; None and every token for weights by a seed."""
+
+    sha256: str | None
+    known_tokens: frozenset[int] | None  # None: every token
+
+
+def check_weights(config: LabelConfig) -> CheckedWeights:
+    """Fetch the checkpoint and compare it with the architecture before anything is started.
 
     Raises:
         CheckpointError: it cannot be had, or is not this model's.
     """
     if config.model.checkpoint is None:
-        return None
+        return CheckedWeights(sha256=None, known_tokens=None)
     options, sha256 = config.model.storage_options, config.model.sha256
     found = download.fetch(config.model.checkpoint, storage_options=options, sha256=sha256)
     checkpoint.check(found.path, ARCHITECTURES[config.model.architecture])
-    return found.sha256
+    return CheckedWeights(sha256=found.sha256, known_tokens=checkpoint.known_tokens(found.path))
 
 
 def exemplars_sha256(config: LabelConfig) -> str | None:
@@ -173,10 +179,15 @@ def check_within_reach(images: Sequence[ImageLocation], storage_options: dict[st
             return error
         return None
 
-    problems = [problem for problem in in_threads(problem_of, tried, PROBES) if problem]
-    if len(problems) == len(tried):
-        named = zip(tried[:3], problems[:3], strict=True)
-        examples = [f"  {image.uri}: {problem}" for image, problem in named]
-        raise BadInput("\n".join([f"input.uri: none of {len(tried)} images that were tried can be read:", *examples]))
-    if problems:
-        log.warning("%d of %d images that were tried cannot be read", len(problems), len(tried))
+    pool = ThreadPoolExecutor(PROBES, thread_name_prefix="probe")
+    try:
+        probes = {pool.submit(problem_of, image): image for image in tried}
+        problems = {}
+        for probe in as_completed(probes):
+            problems[probes[probe]] = probe.result()
+            if problems[probes[probe]] is None:  # one is enough: others may lie on a web server that does not answer
+                return
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    examples = [f"  {image.uri}: {problems[image]}" for image in tried[:3]]
+    raise BadInput("\n".join([f"input.uri: none of {len(tried)} images that were tried can be read:", *examples]))

@@ -1,12 +1,10 @@
 """Step 7 of 7, use: the review queue, and a page that shows an output in a browser, without a server."""
 
-from collections.abc import Mapping
-
 from autolabel.config import ReportConfig
 from autolabel.errors import BadInput
-from autolabel.labels.units import done_units_at
-from autolabel.output.job_output import JobOutput, open_output
-from autolabel.output.status import RECENT_UNITS, rate
+from autolabel.labels.units import done_units
+from autolabel.output.job_output import open_output
+from autolabel.output.status import images_per_s
 from autolabel.report import gallery, page
 from autolabel.report.evaluation import read_evaluation
 from autolabel.report.runtimes import works
@@ -26,8 +24,7 @@ def report(config: ReportConfig) -> str:
     """
     output = open_output(config.output)
     storage, report_uri = place_of(config, output.storage)
-    created_at = done_units_at(output.storage, output.uri)
-    units = sorted(created_at.keys() & set(range(output.plan.n_units)))
+    units = sorted(done_units(output.storage, output.uri) & set(range(output.plan.n_units)))
     if not units:
         raise BadInput(f"output.uri: nothing of {output.uri} is labelled yet; run its job again first")
     seen = survey_output(output, config.output, units, config.thumbnails)
@@ -46,7 +43,7 @@ def report(config: ReportConfig) -> str:
         cards,
         n_units_done=len(units),
         works=works(output.storage, output.uri),
-        pace=pace(output, {unit: created_at[unit] for unit in units}),
+        pace=images_per_s(output),
         evaluation=read_evaluation(output.storage, output.uri),
     )
     index_uri = join(report_uri, "index.html")
@@ -57,12 +54,6 @@ def report(config: ReportConfig) -> str:
         f"{report_uri}: {n_images} images, {len(cards)} of them in the gallery\n"
         f"Open {index_uri} in a browser."
     )
-
-
-def pace(output: JobOutput, created_at: Mapping[int, float | None]) -> float | None:
-    """Return images a second of the last units, as `autolabel status` has it; None if the storage tells no times."""
-    times = sorted((at, unit) for unit, at in created_at.items() if at is not None)
-    return rate(output, times[-RECENT_UNITS:])
 
 
 def place_of(config: ReportConfig, output_storage: Storage) -> tuple[Storage, str]:

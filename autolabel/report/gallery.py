@@ -18,7 +18,8 @@ from autolabel.labels.units import read_columns
 from autolabel.masks.drawing import DrawnInstance, color_of, draw
 from autolabel.output.job_output import JobOutput
 from autolabel.output.pixels import read_labelled_pixels
-from autolabel.review.queue import REASONS, ReviewQueue
+from autolabel.review.queue import ReviewQueue
+from autolabel.review.reasons import REASONS
 
 FOLDER = "images"
 SIDE_PX = 960  # of a drawn image, at most

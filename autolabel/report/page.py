@@ -24,11 +24,12 @@ from autolabel.report.runtimes import Work
 from autolabel.report.statistics import AREA_EDGES, COUNT_EDGES, REJECT_CODES, SCORE_EDGES, STATUSES, Statistics
 
 REASONS = {
-    "near_threshold": "score near its threshold",
+    "low_score": "labels that may be false, by their scores",
+    "missed_candidate": "objects just below the threshold",
     "categories_disagree": "two categories on one object",
-    "synonyms_disagree": "synonyms disagree",
-    "fragmented": "mask in pieces",
-    "at_border": "cut off by the border",
+    "synonyms_disagree": "phrases of a category disagree",
+    "nested": "one label inside another of its category",
+    "fragmented": "masks in pieces",
     "present_without_instance": "said to be there, not found",
 }
 
@@ -43,7 +44,7 @@ def render(
     pace: float | None,
     evaluation: Evaluation | None,
 ) -> str:
-    """Return the HTML of a report. `pace` is in images a second, where the storage tells of it."""
+    """Return the HTML of a report. `pace` is in images a second, where a run has said it."""
     environment = Environment(
         loader=PackageLoader("autolabel.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

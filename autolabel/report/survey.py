@@ -10,7 +10,9 @@ from autolabel.output.job_output import JobOutput
 from autolabel.output.passes import in_processes, over_units
 from autolabel.report.sample import Sampler, Strata, strata_of
 from autolabel.report.statistics import Statistics, statistics_of
-from autolabel.review.queue import ReviewQueue, ReviewScores, review_scores
+from autolabel.review.doubts import Doubts, unit_doubts
+from autolabel.review.overlaps import Overlaps
+from autolabel.review.queue import ReviewQueue
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,32 +27,37 @@ class Survey:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UnitSurvey:
     statistics: Statistics
-    review_scores: ReviewScores
+    doubts: Doubts
+    overlaps: Overlaps
     strata: Strata
 
 
 def survey_output(output: JobOutput, config: OutputConfig, units: Sequence[int], n_shown: int) -> Survey:
-    """Read the units; memory holds their statistics and some two hundred bytes of each image.
+    """Read the units; memory holds their statistics and some two hundred and fifty bytes of each image.
 
     Raises:
         BadInput: a unit's file is damaged.
     """
     n_categories = len(output.record.settings.ontology.categories)
     statistics, sampler = Statistics.nothing(n_categories), Sampler(n_shown, n_categories)
-    doubts: list[ReviewScores] = []
+    overlaps = Overlaps.nothing(n_categories)
+    doubts: list[Doubts] = []
     for part in over_units(in_processes(survey_unit, units, output, config), len(units)):
         statistics += part.statistics
-        doubts.append(part.review_scores)
+        overlaps += part.overlaps
+        doubts.append(part.doubts)
         sampler.add(part.strata)
-    return Survey(statistics=statistics, queue=ReviewQueue(doubts), sampler=sampler)
+    return Survey(statistics=statistics, queue=ReviewQueue(doubts, overlaps), sampler=sampler)
 
 
 def survey_unit(output: JobOutput, unit: int) -> UnitSurvey:
     columns = read_columns(output.storage, output.uri, unit)
     try:
+        doubts, overlaps = unit_doubts(columns, output.record)
         return UnitSurvey(
             statistics=statistics_of(columns, output.record),
-            review_scores=review_scores(columns, output.record),
+            doubts=doubts,
+            overlaps=overlaps,
             strata=strata_of(columns, output.record),
         )
     except ValueError as error:

@@ -1,64 +1,75 @@
-"""Why a person should look at an image: reasons for doubt, each a number from 0 (none) to 1, and what they add up to.
+"""Why a person should look at an image: the mistakes to be expected on it, counted by kind.
 
-Every reason is computed from what is stored, by a function of its own; `WEIGHTS` says how far each counts:
+Scores are taken for probabilities: that an instance is what it is said to be, and presence that its category is in the
+image at all. Each reason is then a number of mistakes, by a function of its own, and `priority` is their sum. No weight
+is fitted to any data; a model whose scores are no probabilities still ranks by them (`jobs/benchmark.py review`).
 
-near_threshold            the score closest to its category's threshold, above it or below: 1 at the threshold itself,
-                          0 from MARGIN away. What was found twice, and dropped for that, does not count.
-categories_disagree       IoU of two labels of different categories, where it says that they are one object.
-synonyms_disagree         by how much the scores differ that two phrases of one category give to one object.
-fragmented                share of a mask that lies outside its largest part.
-at_border                 share of the image's labels that touch its border, so that their object may go on beyond it.
-present_without_instance  the model is sure that a category is in the image (presence), and no label of it was kept.
+low_score
+    Labels that are false: 1 - score of each.
+missed_candidate
+    Objects without a label: the square of the score of each candidate that lies on no better instance of its category.
+    Below a threshold many queries are pieces of objects: of candidates with scores around 0.25, 0.35 and 0.45, 4, 10
+    and 22% were missed objects (demo scenes of seeds 21 and 24).
+categories_disagree
+    Labels of two categories on one object, where only one can be right: the product of their scores, times how unusual
+    it is that the two share an object (`overlaps`).
+synonyms_disagree
+    Objects that another phrase of the category is less sure of: the difference of the scores.
+nested
+    Labels of one category of which one lies in the other, so that one is wrong: the product of their scores.
+fragmented
+    Masks in pieces: the share of each that lies outside its largest part.
+present_without_instance
+    Categories said to be present of which there is no label: their presence, less what their candidates count for.
 
-Of several labels or pairs the most doubtful one counts: a single wrong mask is what a reviewer looks for.
+That a label touches the image's border is no reason: such labels were as often right as others of the same score.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from autolabel.labels.columns import Floats, Ints
 from autolabel.masks.components import shares_outside_largest
 
-MARGIN = 0.1  # of a score: further from its threshold, it is not in doubt
-SAME_OBJECT_IOU = 0.5  # masks that overlap more are of one object, as COCO's AP50 has it
-SURE_PRESENCE = 0.5
+NESTED_IOS = 0.8  # of the smaller label, which then is a part of the larger one
 
-WEIGHTS = {
-    "near_threshold": 0.5,
-    "categories_disagree": 0.8,
-    "synonyms_disagree": 0.6,
-    "fragmented": 0.6,
-    "at_border": 0.2,
-    "present_without_instance": 0.8,
-}
+REASONS = (
+    "low_score",
+    "missed_candidate",
+    "categories_disagree",
+    "synonyms_disagree",
+    "nested",
+    "fragmented",
+    "present_without_instance",
+)
 
 
 def priority(reasons: Floats) -> Floats:
-    """Return (R,) in [0, 1] of reasons (R, 6) in the order of WEIGHTS: 1 - product of (1 - weight * reason).
-
-    So it grows with each reason, as the probability of a mistake would if reasons were independent signs of one.
-    """
-    remaining: Floats = np.prod(1 - reasons * np.array(list(WEIGHTS.values())), axis=-1)
-    return 1 - remaining
+    """Return (R,) the mistakes to be expected, of reasons (R, 7) in the order of REASONS."""
+    total: Floats = reasons.sum(axis=-1)
+    return total
 
 
-def near_threshold(score: Floats, threshold: Floats) -> Floats:
-    """Return 1 for a score at its threshold, falling to 0 at MARGIN from it, on both sides."""
-    near: Floats = np.clip(1 - np.abs(score - threshold) / MARGIN, 0, 1)
-    return near
+def low_score(score: Floats) -> Floats:
+    """Return the probability that a label is false."""
+    return 1 - score
 
 
-def categories_disagree(iou: Floats) -> Floats:
-    """Return the IoU of two masks of different categories, or 0 where they are not of one object."""
-    return np.where(iou > SAME_OBJECT_IOU, iou, 0)
+def missed_candidate(score: Floats) -> Floats:
+    """Return the probability that a candidate is an object without a label."""
+    return score**2
+
+
+def both_right(score: Floats, other_score: Floats) -> Floats:
+    """Return the probability that two labels are right which cannot both be: one mistake more than scores tell."""
+    return score * other_score
 
 
 def synonyms_disagree(score: Floats, other_score: Floats) -> Floats:
-    """Return how far apart the scores are that two phrases give to one object."""
-    apart: Floats = np.abs(score - other_score)
-    return apart
+    """Return by how much less sure another phrase is of an object."""
+    less: Floats = np.maximum(score - other_score, 0)
+    return less
 
 
 def fragmented(counts: Sequence[str], size_hw: Ints) -> Floats:
@@ -70,14 +81,6 @@ def fragmented(counts: Sequence[str], size_hw: Ints) -> Floats:
     return shares_outside_largest(counts, size_hw)
 
 
-def at_border(box_xywh: Floats, size_hw: Ints) -> npt.NDArray[np.bool_]:
-    """Return (N,) whether boxes (N, 4) of whole pixels touch the border of their images (N, 2)."""
-    low, high = box_xywh[:, :2], box_xywh[:, :2] + box_xywh[:, 2:]
-    beyond: npt.NDArray[np.bool_] = np.concatenate([low <= 0, high >= size_hw[:, ::-1]], axis=1)
-    return np.asarray(beyond.any(axis=1))
-
-
-def present_without_instance(presence: Floats, n_instances: Ints) -> Floats:
-    """Return how far the presence of a category without labels is above SURE_PRESENCE, as a share of the most."""
-    sure = np.clip((presence - SURE_PRESENCE) / (1 - SURE_PRESENCE), 0, 1)
-    return np.where(n_instances == 0, sure, 0)
+def present_without_instance(presence: Floats, n_labels: Ints, missed: Floats) -> Floats:
+    """Return the probability that a category is present and neither labelled nor `missed`, its candidates' count."""
+    return np.where(n_labels == 0, np.maximum(presence - missed, 0), 0)

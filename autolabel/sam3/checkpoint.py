@@ -25,7 +25,7 @@ from autolabel.sam3.refusals import cause
 from autolabel.sam3.upstream import Sam3Image
 from autolabel.sam3.weight_files import read, some
 
-__all__ = ["check", "load", "save"]
+__all__ = ["check", "known_tokens", "load", "save"]
 
 TOKEN_TABLE = "backbone.language_backbone.encoder.token_embedding.weight"  # noqa: S105  # no password
 TOKEN_IDS = "backbone.language_backbone.encoder.token_embedding.ids"  # noqa: S105
@@ -51,6 +51,17 @@ def check(path: Path, architecture: Architecture) -> None:
         CheckpointError: the file is not a checkpoint, or not one of this architecture.
     """
     _fitting(path, architecture, header_only=True)
+
+
+def known_tokens(path: Path) -> frozenset[int] | None:
+    """Return the tokens that a checkpoint tells apart, all others being one and the same to it; None: every token.
+
+    Raises:
+        CheckpointError: the file is not a checkpoint.
+    """
+    if TOKEN_IDS not in image_model(unwrapped(read(path, header_only=True))):
+        return None
+    return frozenset(image_model(unwrapped(read(path, header_only=False)))[TOKEN_IDS].tolist())
 
 
 def load(path: Path, architecture: Architecture, *, device: torch.device | str) -> Sam3Image:

@@ -1,6 +1,6 @@
 """Phrases as SAM3 reads them: CLIP's byte-pair tokens, and their encodings kept for the life of an engine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +40,14 @@ def count_tokens(phrases: Sequence[str]) -> list[int]:
     Compare with `Architecture.max_tokens`: SAM3 itself cuts a longer phrase without a word.
     """
     return [len(tokenizer().encode(phrase)) for phrase in phrases]
+
+
+def unknown_words(phrases: Iterable[str], known_tokens: frozenset[int] | None) -> tuple[str, ...]:
+    """Return the words of phrases, each once, with a token that a model does not tell apart; None: it does all."""
+    if known_tokens is None:
+        return ()
+    words = dict.fromkeys(word for phrase in phrases for word in phrase.split())
+    return tuple(word for word in words if not known_tokens.issuperset(tokenizer().encode(word)))
 
 
 class TextCache:

@@ -25,7 +25,7 @@ SCHEMES = {
     "abfs": ("azure", "AzureStorage"),
     "abfss": ("azure", "AzureStorage"),
 }
-READ_ONLY_SCHEMES: dict[str, tuple[str, str]] = {}
+READ_ONLY_SCHEMES = {"http": ("http", "HttpStorage"), "https": ("http", "HttpStorage")}
 ANY_OTHER = ("remote", "RemoteStorage")
 EXTRAS = {"gcs": "gcs", "azure": "azure"}  # of this distribution, which bring a module's driver
 

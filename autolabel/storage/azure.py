@@ -34,6 +34,7 @@ PERMANENT_5XX = {501, 505}
 ACCOUNT_ERRORS = {
     "AccountIsDisabled",
     "AuthenticationFailed",
+    "AuthorizationFailure",  # of the network that asks
     "ContainerBeingDeleted",
     "ContainerDisabled",
     "ContainerNotFound",

@@ -84,11 +84,11 @@ class GCSStorage(BucketStorage):
 
     def _put(self, bucket: str, key: str, data: bytes, *, expected: str | None = None) -> None:
         condition = "0" if expected == ABSENT else expected
-        about = json.dumps({"name": key, "contentType": content_type_of(key)}).encode()
-        boundary = uuid4().hex.encode()
-        body = b"--%b\r\nContent-Type: application/json\r\n\r\n%b\r\n" % (boundary, about)
-        body += b"--%b\r\n\r\n%b\r\n--%b--\r\n" % (boundary, data, boundary)
-        headers = {"Content-Type": f"multipart/related; boundary={boundary.decode()}"}
+        boundary = uuid4().hex
+        about = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps({'name': key})}\r\n"
+        about += f"--{boundary}\r\nContent-Type: {content_type_of(key)}\r\n\r\n"
+        body = b"".join((about.encode(), data, f"\r\n--{boundary}--\r\n".encode()))
+        headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
         wanted = {"uploadType": "multipart", "ifGenerationMatch": condition}
         self._ask_once("POST", self._uploads(bucket), wanted, headers=headers, body=body)
 

@@ -17,8 +17,8 @@ from autolabel.demo.quality import UNSEEN, QualityCheck
 from autolabel.demo.training.prompts import FOREIGN
 from autolabel.sam3 import checkpoint, download
 from autolabel.sam3.architecture import TINY
-from autolabel.sam3.checkpoint import TOKEN_IDS, load
-from autolabel.sam3.text import tokenizer
+from autolabel.sam3.checkpoint import TOKEN_IDS, known_tokens, load
+from autolabel.sam3.text import tokenizer, unknown_words
 
 SEED = 23  # neither trained on (1) nor validated on (2) nor what the model card measures (11)
 FOLDER = Path(checkpoint.__file__).parents[1] / "demo"
@@ -58,6 +58,12 @@ class TestFile:
         for text in UNSEEN:
             assert not set(clip.encode(text)) <= known, text
         assert not {word for text in UNSEEN for word in text.split()} & set(FOREIGN)
+
+    def test_tells_by_its_own_table_which_words_it_does_not_know(self) -> None:
+        known = known_tokens(WEIGHTS)
+        assert unknown_words(["person", "red car", "a Person", "striped circles"], known) == ("person", "car", "Person")
+        assert unknown_words([phrase.text for phrase in PHRASES], known) == ()
+        assert unknown_words(["person"], None) == ()
 
     def test_loads_in_under_two_seconds(self) -> None:
         times = []

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from autolabel.review.reasons import REASONS
+
 JOBS = Path(__file__).parents[2] / "jobs"
 BOUNDS_TFLOP = {1: 6.05, 4: 7.0, 16: 9.9, 80: 25.7}  # by prompts
 BOUNDS_TRAFFIC = {  # in bfloat16: gigabytes of each, launches of all together
@@ -116,6 +118,19 @@ def test_bookkeeping_is_measured_step_by_step() -> None:
     assert told["verify"].startswith("30000 images: ")
     assert told["verify"].endswith("0 missing, 0 duplicated")
     assert all(50 < line["peak_mb"] < 700 for line in lines)
+
+
+def test_images_with_more_mistakes_come_first_in_the_review() -> None:
+    figures, *orders = benchmark("review", "--scenes", "120", "--seed", "22")
+    spearman = {line["order"]: line["spearman"] for line in orders}
+    combined = spearman.pop("combined")
+    assert set(spearman) == set(REASONS)
+    assert combined >= 0.7
+    assert combined > max(spearman.values()) - 0.02  # of 120 scenes; of 800 it is more than each
+    assert orders[0]["later_with_more"] == []
+    assert figures["expected_per_image"] == pytest.approx(figures["total_per_image"], rel=0.25)
+    kinds = ("missed_per_image", "false_per_image", "wrong_masks_per_image")
+    assert figures["total_per_image"] == pytest.approx(sum(figures[kind] for kind in kinds), abs=0.01)
 
 
 def test_an_unknown_case_or_option_is_an_error() -> None:

@@ -63,6 +63,22 @@ def test_a_live_run_of_this_machine_is_not_disturbed(place: tuple[Storage, str])
         mine.check()
 
 
+def test_what_the_holder_says_stands_in_the_record(place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.05)
+    with acquired(*place) as mine:
+        mine.say(7, 2.5)
+        deadline = time.monotonic() + 20
+        while (seen := last_run(*place)) is None or not seen.n_finished:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert (seen.n_finished, seen.images_per_s, seen.ended_at) == (7, 2.5, None)
+        mine.say(8, 2.75)
+    ended = last_run(*place)
+    assert ended is not None
+    assert (ended.n_finished, ended.images_per_s) == (8, 2.75)
+    assert ended.ended_at is not None
+
+
 def test_a_live_run_of_another_machine_is_seen_by_its_renewals(
     place: tuple[Storage, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput, CheckpointError, Refused
+from autolabel.pipeline.refine import refine
 from tests.support.bad_images import bad_images, good_images
 from tests.support.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify, statuses
 from tests.support.photographs import SIZES_HW
@@ -159,12 +161,30 @@ def test_masks_are_of_the_upright_image(tmp_path: Path) -> None:
 
 
 def test_the_photos_pass_through_the_demo_model(photos: Path, tmp_path: Path) -> None:
-    run_label(photos, tmp_path / "out", "prompts=[person, truck, food]", "threshold=0.3")
+    run_label(photos, tmp_path / "out", "prompts=[person, truck, red circle]", "threshold=0.3")
     rows = rows_of(tmp_path / "out")
     sizes = {Path(row["uri"]).name: (row["width"], row["height"]) for row in rows}
     assert sizes == {name: (width, height) for name, (height, width) in SIZES_HW.items()}
     assert all(row["status"] != "rejected" for row in rows)
     assert run_verify(tmp_path / "out").clean
+
+
+def test_words_that_the_model_does_not_know_are_told_at_the_start_and_at_the_end(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A first run on one's own photos finds nothing: why, and what to type instead."""
+    output = tmp_path / "out"
+    told = run_label(photos, output, "prompts=[person, red car, red circle]", "threshold=0.9")
+    note = "The model does not know 'person', 'car': words that find nothing. With model=sam3.1 it knows every word."
+    assert note in caplog.messages
+    assert note in told.splitlines()
+    assert json.loads((output / "run.json").read_bytes())["unknown_words"] == ["person", "car"]
+    refine(compose_config("refine", [f"output.uri='{output}'", f"refined.uri='{tmp_path / 'refined'}'", "min_area=9"]))
+    assert json.loads((tmp_path / "refined" / "run.json").read_bytes())["unknown_words"] == ["person", "car"]
+
+
+def test_nothing_is_told_of_words_that_the_model_knows(labelled: Path) -> None:
+    assert json.loads((labelled / "run.json").read_bytes())["unknown_words"] == []
 
 
 def test_exemplars_prompt_beside_and_instead_of_text(scenes: Path, tmp_path: Path) -> None:

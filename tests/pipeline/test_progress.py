@@ -27,12 +27,19 @@ def done(n_labelled: int, n_rejected: int) -> Summary:
     )
 
 
+def progress_of(
+    n_images: int, *, n_done_before: int = 0, said: list[tuple[int, float | None]] | None = None
+) -> Progress:
+    said = [] if said is None else said
+    return Progress(n_images=n_images, n_done_before=n_done_before, say=lambda n, rate: said.append((n, rate)))
+
+
 def test_log_lines_come_while_a_unit_is_in_hand(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "LOG_EVERY_S", 0.05)
     caplog.set_level(logging.INFO, "autolabel")
-    told = Progress(n_images=100, n_done_before=20)
+    told = progress_of(100, n_done_before=20)
     with told.showing(lambda: InHand(n_images=7, n_instances=11, n_rejected=1)):
         time.sleep(0.3)
         told.add(done(30, 2))
@@ -64,7 +71,7 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setattr(progress, "BAR_EVERY_S", 0.05)
-    told = Progress(n_images=100, n_done_before=0)
+    told = progress_of(100)
     with told.showing(lambda: InHand(n_images=25, n_instances=4)):
         time.sleep(0.5)
         told.add(done(99, 1))
@@ -78,7 +85,7 @@ def test_the_bar_never_goes_beyond_the_end_nor_back(monkeypatch: pytest.MonkeyPa
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setattr(progress, "BAR_EVERY_S", 0.02)
-    told = Progress(n_images=10, n_done_before=5)
+    told = progress_of(10, n_done_before=5)
     with told.showing(lambda: InHand(n_images=50)):
         time.sleep(0.2)
         told.add(done(3, 0))
@@ -87,14 +94,26 @@ def test_the_bar_never_goes_beyond_the_end_nor_back(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_rate_of_a_slow_model_can_be_read() -> None:
-    line = partial(Progress(n_images=100, n_done_before=0).line, n_instances=0, n_rejected=0)
+    line = partial(progress_of(100).line, n_instances=0, n_rejected=0)
     assert line(2, seconds=180).startswith("2 of 100 images, 0.011 images/s")
-    assert line(0, seconds=5).endswith("? left")
+    assert line(0, seconds=5) == "0 of 100 images; the first of this run is waited for"
     assert line(50, seconds=10).endswith("5.0 images/s, 0 instances, 0 rejected, 00:10 left")
 
 
+def test_the_start_of_the_model_is_no_work_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.02)
+    began, said = time.monotonic(), list[tuple[int, float | None]]()
+    with progress_of(100, n_done_before=20, said=said).showing(
+        lambda: InHand(n_images=int(100 * max(0.0, time.monotonic() - began - 1)))
+    ):
+        time.sleep(1.4)
+    assert (20, None) in said
+    _, rate = said[-2]  # the last one is said when nothing is in hand any more
+    assert rate == pytest.approx(100, rel=0.3), "from the start of the job, it would be 29"
+
+
 def test_an_interrupted_job_says_how_much_is_safe(caplog: pytest.LogCaptureFixture) -> None:
-    told = Progress(n_images=100, n_done_before=20)
+    told = progress_of(100, n_done_before=20)
     with pytest.raises(KeyboardInterrupt), told.showing(lambda: InHand(n_images=25)):
         told.add(done(30, 2))
         raise KeyboardInterrupt

@@ -72,7 +72,7 @@ def test_pictures_load_and_an_image_that_is_gone_is_told(page: Page) -> None:
     expect(page.locator("#shown")).to_have_text(f"{COUNT + 1} images")
     assert page.locator(".card img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     page.select_option("#sort", "id")
-    expect(page.locator(".card", has_text="000020.jpg")).to_contain_text("missing: no longer there")
+    expect(page.locator(".card", has_text="000020.jpg")).to_contain_text("missing: not there")
 
 
 def test_filters_by_category_status_and_score(page: Page) -> None:

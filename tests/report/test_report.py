@@ -183,7 +183,7 @@ def test_an_output_on_s3_gets_a_page_that_browsers_show(s3: S3, tmp_path: Path) 
     [
         (["thumbnails=-1"], "thumbnails: -1 is negative"),
         (["report.uri=s3://user:secret@bucket/x"], "report.uri: holds a password"),
-        (["report.uri=''"], "report.uri: required"),
+        (["report.uri=''"], "report.uri: empty"),
         (["report.uri=http://host/report"], "report.uri: 'http://host/report': cannot write"),
     ],
 )
@@ -242,6 +242,17 @@ def test_what_evaluate_writes_is_read(tmp_path: Path) -> None:
     assert [one.name for one in found.curves] == ["round", "angular"]
     reported_of(output.uri)
     assert (tmp_path / "labels" / "report" / "index.html").read_text().count("<polyline") == 2
+
+
+def test_words_that_the_model_does_not_know_are_told(reported: Reported, tmp_path: Path) -> None:
+    assert "does not know" not in (reported.folder / "index.html").read_text()
+    output = labelled_scenes(tmp_path, count=2)
+    record = orjson.loads(output.storage.read(f"{output.uri}/run.json"))
+    output.storage.overwrite(f"{output.uri}/run.json", orjson.dumps({**record, "unknown_words": ["uni<b>corn"]}))
+    reported_of(output.uri)
+    html = (tmp_path / "labels" / "report" / "index.html").read_text()
+    assert "The model does not know &#39;uni&lt;b&gt;corn&#39;: words that find nothing." in html
+    assert "model=sam3.1" in html
 
 
 def test_a_damaged_evaluation_is_told(tmp_path: Path) -> None:

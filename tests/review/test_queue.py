@@ -21,7 +21,10 @@ from autolabel.output import run_record
 from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.settings import label_settings
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.review.queue import REASONS, SCHEMA, ReviewQueue, ReviewScores, review_scores
+from autolabel.review.doubts import Doubts, SharedObjects, unit_doubts
+from autolabel.review.overlaps import Overlaps
+from autolabel.review.queue import SCHEMA, ReviewQueue
+from autolabel.review.reasons import REASONS
 from autolabel.storage import open_storage
 
 ONTOLOGY = Ontology(
@@ -61,7 +64,7 @@ def image(
     candidates: Sequence[Instance] = (),
     presence: dict[tuple[int, str], float] | None = None,
 ) -> ImageLabels:
-    asked = {(3, "car"): 0.1, (3, "automobile"): 0.1, (7, "bus"): 0.1} | (presence or {})
+    asked = {(3, "car"): 0.0, (3, "automobile"): 0.0, (7, "bus"): 0.0} | (presence or {})
     return ImageLabels(
         image_id=image_id,
         uri=f"s3://bucket/{image_id}.jpg",
@@ -100,37 +103,87 @@ def output_of(folder: Path, rows: Sequence[ImageLabels], unit_size: int = 2) -> 
 
 SURE = found(3, 0.95, (10, 10, 20, 20))
 CASES = {
-    "nothing in doubt": (image(1, [SURE]), {}, []),
+    "sure": (image(1, [SURE]), {"low_score": 0.05}, []),
     "nothing found": (image(1), {}, []),
-    "just above its threshold": (image(1, [found(7, 0.72, (5, 5, 9, 9))]), {"near_threshold": 0.8}, ["bus"]),
-    "just below its threshold": (image(1, [SURE], [found(3, 0.45, (50, 40, 9, 9))]), {"near_threshold": 0.5}, ["car"]),
-    "far below": (image(1, [SURE], [found(3, 0.3, (50, 40, 9, 9))]), {}, []),
-    "above it, but suppressed": (image(1, [SURE], [found(3, 0.52, (11, 10, 20, 20))]), {}, []),
+    "two that are less so": (
+        image(1, [found(7, 0.72, (5, 5, 9, 9)), found(3, 0.92, (30, 30, 9, 9))]),
+        {"low_score": 0.36},
+        ["bus"],
+    ),
+    "a candidate beside it": (
+        image(1, [SURE], [found(3, 0.5, (50, 40, 9, 9))]),
+        {"low_score": 0.05, "missed_candidate": 0.25},
+        ["car"],
+    ),
+    "a candidate of another category on it": (
+        image(1, [SURE], [found(7, 0.5, (10, 10, 20, 20))]),
+        {"low_score": 0.05, "missed_candidate": 0.25},
+        ["bus"],
+    ),
+    "a candidate that is a part of it": (image(1, [SURE], [found(3, 0.45, (12, 12, 5, 5))]), {"low_score": 0.05}, []),
+    "a candidate on a better one": (
+        image(1, [SURE], [found(3, 0.4, (50, 40, 9, 9)), found(3, 0.3, (50, 41, 9, 9))]),
+        {"low_score": 0.05, "missed_candidate": 0.16},
+        [],
+    ),
     "two categories on one object": (
         image(1, [found(7, 0.9, (10, 10, 20, 20)), found(3, 0.8, (10, 10, 20, 16))]),
-        {"categories_disagree": 0.8},
+        {"low_score": 0.3, "categories_disagree": 0.72 * 5 / 6},
         ["car", "bus"],
     ),
-    "two categories side by side": (image(1, [SURE, found(7, 0.9, (25, 10, 20, 20))]), {}, []),
+    "two categories side by side": (
+        image(1, [SURE, found(7, 0.9, (25, 10, 20, 20))]),
+        {"low_score": 0.15},
+        [],
+    ),
     "a synonym of the same score": (
         image(1, [SURE], [found(3, 0.95, (10, 10, 20, 20), phrase="automobile")]),
-        {},
+        {"low_score": 0.05},
         [],
     ),
     "a synonym that is far from sure": (
-        image(1, [SURE], [found(3, 0.45, (10, 10, 20, 20), phrase="automobile")]),
-        {"synonyms_disagree": 0.5},
+        image(
+            1,
+            [SURE],
+            [
+                found(3, s, (10, 10, 20, 20), phrase=p)
+                for s, p in ((0.9, "car"), (0.45, "automobile"), (0.3, "automobile"))
+            ],
+        ),
+        {"low_score": 0.05, "synonyms_disagree": 0.5},
         ["car"],
     ),
-    "another query of the same phrase": (image(1, [SURE], [found(3, 0.42, (10, 10, 20, 20))]), {}, []),
-    "in pieces": (image(1, [found(3, 0.95, (10, 10, 22, 20), gap=2)]), {"fragmented": 9 / 20}, ["car"]),
-    "half of two at the border": (image(1, [SURE, found(7, 0.95, (0, 40, 9, 9))]), {"at_border": 0.5}, ["bus"]),
+    "one inside another": (
+        image(1, [SURE, found(3, 0.8, (12, 12, 9, 9))]),
+        {"low_score": 0.25, "nested": 0.76},
+        ["car"],
+    ),
+    "two that share an edge": (
+        image(1, [SURE, found(3, 0.8, (25, 10, 20, 20))]),
+        {"low_score": 0.25},
+        ["car"],
+    ),
+    "in pieces": (
+        image(1, [found(3, 0.95, (10, 10, 22, 20), gap=2)]),
+        {"low_score": 0.05, "fragmented": 9 / 20},
+        ["car"],
+    ),
+    "at the border": (image(1, [SURE, found(7, 0.95, (0, 40, 9, 9))]), {"low_score": 0.1}, []),
     "present, not found": (
         image(1, presence={(7, "bus"): 0.9}),
-        {"present_without_instance": 0.8},
+        {"present_without_instance": 0.9},
         ["bus"],
     ),
-    "present, found by the other phrase": (image(1, [SURE], presence={(3, "automobile"): 0.9}), {}, []),
+    "present, and a candidate": (
+        image(1, candidates=[found(7, 0.6, (10, 10, 20, 20))], presence={(7, "bus"): 0.9}),
+        {"missed_candidate": 0.36, "present_without_instance": 0.54},
+        ["bus"],
+    ),
+    "present, found by the other phrase": (
+        image(1, [SURE], presence={(3, "automobile"): 0.9}),
+        {"low_score": 0.05},
+        [],
+    ),
 }
 
 
@@ -139,46 +192,84 @@ def test_an_image_has_the_reasons_that_it_gives(
     row: ImageLabels, reasons: dict[str, float], categories: list[str], tmp_path: Path
 ) -> None:
     output = output_of(tmp_path, [row])
-    told = review_scores(read_columns(output.storage, output.uri, 0), output.record)
-    assert {name: value for name, value in zip(REASONS, told.reasons[0], strict=True) if value} == pytest.approx(
-        reasons
-    )
-    assert [ONTOLOGY.categories[place].name for place in told.categories[0].as_py()] == categories
+    (told,) = queue_of(output).tables(["car", "bus"])
+    given = told["reasons"][0].as_py()
+    assert {name: value for name, value in given.items() if value > 1e-6} == pytest.approx(reasons)
+    assert told["priority"][0].as_py() == pytest.approx(sum(reasons.values()))
+    assert told["categories"][0].as_py() == categories
+
+
+def queue_of(output: JobOutput) -> ReviewQueue:
+    overlaps, doubts = Overlaps.nothing(2), []
+    for unit in range(output.plan.n_units):
+        of_unit, its_overlaps = unit_doubts(read_columns(output.storage, output.uri, unit), output.record)
+        doubts.append(of_unit)
+        overlaps += its_overlaps
+    return ReviewQueue(doubts, overlaps)
+
+
+def test_categories_that_share_objects_everywhere_do_not_disagree(tmp_path: Path) -> None:
+    """Seen over all units: on one image alone it would be a disagreement."""
+    both = [found(7, 0.9, (10, 10, 20, 20)), found(3, 0.9, (10, 10, 20, 19))]
+    output = output_of(tmp_path, [image(n, both) for n in range(1, 61)])
+    (told,) = queue_of(output).tables(["car", "bus"])
+    disagreement = [reasons["categories_disagree"] for reasons in told["reasons"].to_pylist()]
+    assert max(disagreement) < 0.1
+    assert set(map(tuple, told["categories"].to_pylist())) == {()}
+    torn = [found(7, 0.75, (10, 10, 20, 20)), found(3, 0.72, (10, 10, 20, 19))]
+    sure = [[found(7, 0.95, (40, 10, 20, 20)), found(3, 0.95, (10, 10, 20, 20))]] * 40
+    output = output_of(tmp_path / "torn", [image(n, labels) for n, labels in enumerate([*sure, *[torn] * 20], start=1)])
+    (told,) = queue_of(output).tables(["car", "bus"])
+    ranked = told.to_pylist()
+    assert {row["image_id"] for row in ranked[:20]} == set(range(41, 61))
+    assert all(row["categories"] == ["car", "bus"] for row in ranked[:20])
+    assert ranked[0]["reasons"]["categories_disagree"] == pytest.approx(0.75 * 0.72, abs=0.1)
+
+
+def test_of_many_pairs_on_an_image_the_rarest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.review.doubts.MAX_PAIRS", 0)
+    both = [found(7, 0.9, (10, 10, 20, 20)), found(3, 0.9, (10, 10, 20, 19))]
+    output = output_of(tmp_path, [image(1, both)])
+    doubts, overlaps = unit_doubts(read_columns(output.storage, output.uri, 0), output.record)
+    assert len(doubts.shared.pair) == 0
+    assert overlaps.n_shared.tolist() == [1]
 
 
 def test_the_queue_is_written_most_doubtful_first_without_rejected_images(tmp_path: Path) -> None:
-    near, nearer = found(3, 0.56, (10, 10, 9, 9)), found(3, 0.51, (10, 10, 9, 9))
+    near, nearer = found(3, 0.6, (10, 10, 9, 9)), found(3, 0.55, (10, 10, 9, 9))
     rejected = ImageLabels(
         image_id=4, uri="s3://bucket/4.jpg", reject_code=RejectCode.TRUNCATED, reject_detail="ends early"
     )
     rows = [image(1, [SURE]), image(2, [near]), image(3, [nearer]), rejected, image(5, [nearer])]
     output = output_of(tmp_path, rows)
-    units = [review_scores(read_columns(output.storage, output.uri, unit), output.record) for unit in range(3)]
-    uri = ReviewQueue(units).write(output.storage, output.uri, ["car", "bus"])
+    uri = queue_of(output).write(output.storage, output.uri, ["car", "bus"])
     table = pq.read_table(uri)
     assert table.schema.equals(SCHEMA)
     assert table["rank"].to_pylist() == [1, 2, 3, 4]
     assert table["image_id"].to_pylist() == [3, 5, 2, 1]  # of equal doubt, the lower id first
     assert table["uri"].to_pylist() == [f"s3://bucket/{n}.jpg" for n in (3, 5, 2, 1)]
-    assert table["priority"].to_pylist() == pytest.approx([0.45, 0.45, 0.2, 0.0])
-    assert table["reasons"][2].as_py() == pytest.approx(dict.fromkeys(REASONS, 0.0) | {"near_threshold": 0.4})
+    assert table["priority"].to_pylist() == pytest.approx([0.45, 0.45, 0.4, 0.05])
+    assert table["reasons"][2].as_py() == pytest.approx(dict.fromkeys(REASONS, 0.0) | {"low_score": 0.4})
     assert table["categories"].to_pylist() == [["car"], ["car"], ["car"], []]
 
 
 def test_a_queue_of_several_row_groups_keeps_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autolabel.review.queue.ROWS_PER_GROUP", 10)
     rng = np.random.default_rng(0)
+    none = np.zeros(0, np.int64)
+    no_shared = SharedObjects(row=none, pair=none, product_sum=np.zeros(0))
     units = [
-        ReviewScores(
+        Doubts(
             image_id=np.arange(7) + 7 * unit,
             uri=pa.array([f"{7 * unit + n}" for n in range(7)], pa.large_string()),
             reasons=rng.random((7, len(REASONS))).astype(np.float32),
-            categories=pa.array([[n % 2] * (n % 3) for n in range(7)], pa.list_(pa.int32())),
+            categories=pa.array([list(range(n % 3)) for n in range(7)], pa.list_(pa.int32())),
+            shared=no_shared,
         )
         for unit in range(5)
     ]
     storage = open_storage(str(tmp_path), {})
-    table = pq.read_table(ReviewQueue(units).write(storage, str(tmp_path), ["a", "b"]))
+    table = pq.read_table(ReviewQueue(units, Overlaps.nothing(2)).write(storage, str(tmp_path), ["a", "b"]))
     assert table["rank"].to_pylist() == list(range(1, 36))
     priorities = table["priority"].to_numpy()
     assert np.all(priorities[:-1] >= priorities[1:])
@@ -187,11 +278,11 @@ def test_a_queue_of_several_row_groups_keeps_its_order(tmp_path: Path, monkeypat
     ):
         n = image_id % 7
         assert uri == str(image_id)
-        assert categories == ["ab"[n % 2]] * (n % 3)
+        assert categories == ["a", "b"][: n % 3]
 
 
 def test_an_output_without_a_readable_image_has_an_empty_queue(tmp_path: Path) -> None:
     storage = open_storage(str(tmp_path), {})
-    table = pq.read_table(ReviewQueue([]).write(storage, str(tmp_path), []))
+    table = pq.read_table(ReviewQueue([], Overlaps.nothing(0)).write(storage, str(tmp_path), []))
     assert table.num_rows == 0
     assert table.schema.equals(SCHEMA)

@@ -1,59 +1,39 @@
 """Each reason for doubt on cases with known answers."""
 
-import math
-
 import numpy as np
 import pytest
 
 from autolabel.masks.rle import encode
 from autolabel.review.reasons import (
-    WEIGHTS,
-    at_border,
-    categories_disagree,
+    REASONS,
+    both_right,
     fragmented,
-    near_threshold,
+    low_score,
+    missed_candidate,
     present_without_instance,
     priority,
     synonyms_disagree,
 )
 
 
-@pytest.mark.parametrize(
-    ("score", "threshold", "doubt"),
-    [(0.5, 0.5, 1.0), (0.55, 0.5, 0.5), (0.45, 0.5, 0.5), (0.6, 0.5, 0.0), (0.9, 0.5, 0.0), (0.85, 0.9, 0.5)],
-)
-def test_a_score_is_in_doubt_near_its_threshold(score: float, threshold: float, doubt: float) -> None:
-    assert near_threshold(np.array([score]), np.array([threshold])) == pytest.approx([doubt])
+def test_scores_are_taken_for_probabilities() -> None:
+    score = np.array([1.0, 0.8, 0.5])
+    assert low_score(score) == pytest.approx([0.0, 0.2, 0.5])
+    assert missed_candidate(score) == pytest.approx([1.0, 0.64, 0.25])
+    assert both_right(score, score[::-1]) == pytest.approx([0.5, 0.64, 0.5])
 
 
-def test_two_categories_disagree_on_one_object_and_not_on_neighbours() -> None:
-    assert categories_disagree(np.array([1.0, 0.8, 0.5, 0.1])).tolist() == [1.0, 0.8, 0.0, 0.0]
-
-
-def test_synonyms_disagree_by_the_difference_of_their_scores() -> None:
-    assert synonyms_disagree(np.array([0.9, 0.5]), np.array([0.3, 0.5])) == pytest.approx([0.6, 0.0])
+def test_synonyms_disagree_where_another_phrase_is_less_sure() -> None:
+    assert synonyms_disagree(np.array([0.9, 0.5, 0.5]), np.array([0.3, 0.5, 0.6])) == pytest.approx([0.6, 0.0, 0.0])
 
 
 @pytest.mark.parametrize(
-    ("presence", "n_instances", "doubt"), [(1.0, 0, 1.0), (0.75, 0, 0.5), (0.5, 0, 0.0), (0.1, 0, 0.0), (1.0, 1, 0.0)]
+    ("presence", "n_labels", "missed", "doubt"),
+    [(1.0, 0, 0.0, 1.0), (0.75, 0, 0.25, 0.5), (0.2, 0, 0.5, 0.0), (1.0, 1, 0.0, 0.0)],
 )
-def test_a_present_category_without_an_instance(presence: float, n_instances: int, doubt: float) -> None:
-    assert present_without_instance(np.array([presence]), np.array([n_instances])) == pytest.approx([doubt])
-
-
-@pytest.mark.parametrize(
-    ("box_xywh", "touches"),
-    [
-        ((1, 1, 8, 4), False),
-        ((0, 1, 3, 3), True),
-        ((1, 0, 3, 3), True),
-        ((1, 1, 9, 3), True),
-        ((1, 1, 3, 5), True),
-        ((0, 0, 10, 6), True),
-    ],
-)
-def test_a_box_at_the_border_of_an_image_of_10_by_6(box_xywh: tuple[float, ...], touches: bool) -> None:
-    assert at_border(np.array([box_xywh], float), np.array([[6, 10]])).tolist() == [touches]
+def test_a_present_category_without_a_label(presence: float, n_labels: int, missed: float, doubt: float) -> None:
+    said = present_without_instance(np.array([presence]), np.array([n_labels]), np.array([missed]))
+    assert said == pytest.approx([doubt])
 
 
 def test_the_share_outside_the_largest_part() -> None:
@@ -67,10 +47,6 @@ def test_the_share_outside_the_largest_part() -> None:
     assert fragmented([rle.counts for rle in rles], size_hw) == pytest.approx([0.25, 0.0])
 
 
-def test_priority_is_none_without_a_reason_grows_with_each_and_stays_below_1() -> None:
-    n = len(WEIGHTS)
-    assert priority(np.zeros((1, n))).tolist() == [0.0]
-    alone = priority(np.eye(n))
-    assert alone == pytest.approx(list(WEIGHTS.values()))
-    assert priority(np.ones((1, n)))[0] == pytest.approx(1 - math.prod(1 - weight for weight in WEIGHTS.values()))
-    assert np.all(priority(np.tril(np.ones((n, n))))[1:] > priority(np.tril(np.ones((n, n))))[:-1])
+def test_priority_is_the_number_of_mistakes_of_every_kind() -> None:
+    counts = np.arange(2.0 * len(REASONS), dtype=np.float64).reshape(2, -1)
+    assert priority(counts).tolist() == counts.sum(axis=1).tolist()

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from autolabel.errors import CheckpointError
 from autolabel.sam3.architecture import FULL, TINY, build, build_empty, seed_weights
-from autolabel.sam3.checkpoint import TOKEN_IDS, TOKEN_TABLE, check, load, save
+from autolabel.sam3.checkpoint import TOKEN_IDS, TOKEN_TABLE, check, known_tokens, load, save
 from autolabel.sam3.upstream import Sam3Image
 from tests.support.weight_layouts import State, released
 
@@ -149,6 +149,17 @@ class TestPartOfTheTokenTable:
         save_file(entries | {TOKEN_IDS: torch.tensor(ids)}, path)
         with pytest.raises(CheckpointError, match=reason):
             load(path, TINY, device="cpu")
+
+    @pytest.mark.parametrize("wrapper", ["", "module."])
+    def test_says_which_tokens_it_tells_apart(self, wrapper: str, few_words: Sam3Image, tmp_path: Path) -> None:
+        path = tmp_path / "few.safetensors"
+        save(few_words, path, token_ids=self.IDS)
+        with safe_open(path, "pt") as file:
+            entries = {f"{wrapper}{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        save_file(entries, path)
+        assert known_tokens(path) == frozenset(self.IDS)
+        save(few_words, path)
+        assert known_tokens(path) is None
 
     def test_ids_without_a_table_are_unexpected(self, state: State, tmp_path: Path) -> None:
         del state[TOKEN_TABLE]
