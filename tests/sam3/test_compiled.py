@@ -13,9 +13,10 @@ from autolabel import demo
 from autolabel.demo.scenes import draw_scene
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.checkpoint import load
-from autolabel.sam3.engine import Engine, Pair, pair_bytes, token_bucket
+from autolabel.sam3.engine import Engine, Pair, token_bucket
 from autolabel.sam3.precision import narrow
 from autolabel.sam3.preprocess import resize
+from autolabel.sam3.sizes import pair_bytes
 from tests.sam3.agreement import Agreement
 from tests.sam3.pairs import ALL_PAIRS, IMAGES, close, random_pairs
 from tests.sam3.scenes import SEED, scene
