@@ -61,7 +61,8 @@ SCHEMA = pa.schema(
 )
 
 MAY_BE_NULL = (
-    *("size_bytes", "etag", "width", "height", "exemplars", "locator", "objects", "objects.mask"),
+    *("size_bytes", "etag", "width", "height", "exemplars", "locator", "objects"),
+    *("objects.mask", "objects.mask.size", "objects.mask.counts"),
     *(f"locator.{name}" for name in ("kind", "container", "member", "row", "offset", "length", "frame")),
 )
 

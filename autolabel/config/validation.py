@@ -13,10 +13,10 @@ from autolabel.config.schema import (
     EvaluateConfig,
     ExportConfig,
     LabelConfig,
-    PromptsConfig,
     RefineConfig,
     ReportConfig,
 )
+from autolabel.config.sections import PromptsConfig
 from autolabel.errors import RejectCode
 from autolabel.redaction import has_password
 

@@ -38,6 +38,8 @@ class InstanceColumns:
     presence: Floats  # (N,)
     box_xywh: Floats  # (N, 4)
     area_px: Ints  # (N,)
+    point_xy: Floats  # (N, 2) NaN where no grid of points found it
+    stability: Floats  # (N,) the same
     size_hw: Ints  # (N, 2)
     counts: pa.StringArray  # (N,)
 
@@ -59,24 +61,25 @@ class InstanceColumns:
 
     def instances(self) -> Iterator[Instance]:
         """Give each as an object."""
-        for category_id, prompt_id, phrase, object_id, track_id, score, presence, box, area_px, size_hw, counts in zip(
-            *(self.category_id.tolist(), self.prompt_id.tolist(), self.phrase.to_pylist(), self.object_id.to_pylist()),
-            *(self.track_id.to_pylist(), self.score.tolist(), self.presence.tolist(), self.box_xywh.tolist()),
-            *(self.area_px.tolist(), self.size_hw.tolist(), self.counts.to_pylist()),
-            strict=True,
-        ):
-            yield Instance(
-                category_id=category_id,
-                prompt_id=prompt_id,
-                phrase=phrase,
-                object_id=object_id,
-                track_id=track_id,
-                score=score,
-                presence=presence,
-                rle=Rle(size_hw=tuple(size_hw), counts=counts),
-                area_px=area_px,
-                bbox_xywh=tuple(box),
-            )
+        fields: dict[str, Sequence[Any]] = {
+            "category_id": self.category_id.tolist(),
+            "prompt_id": self.prompt_id.tolist(),
+            "phrase": self.phrase.to_pylist(),
+            "object_id": self.object_id.to_pylist(),
+            "track_id": self.track_id.to_pylist(),
+            "score": self.score.tolist(),
+            "presence": self.presence.tolist(),
+            "area_px": self.area_px.tolist(),
+            "bbox_xywh": [tuple(box) for box in self.box_xywh.tolist()],
+            "point_xy": [None if x != x else (x, y) for x, y in self.point_xy.tolist()],
+            "stability": [None if value != value else value for value in self.stability.tolist()],
+            "rle": [
+                Rle(size_hw=tuple(size_hw), counts=counts)
+                for size_hw, counts in zip(self.size_hw.tolist(), self.counts.to_pylist(), strict=True)
+            ],
+        }
+        for values in zip(*fields.values(), strict=True):
+            yield Instance(**dict(zip(fields, values, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -218,6 +221,8 @@ def instance_columns(column: pa.ListArray, unit: int) -> InstanceColumns:
         presence=as_float64(field_of(column, "presence")),
         box_xywh=as_float64(fixed_size(field_of(column, "bbox"), 4, unit)).reshape(-1, 4),
         area_px=as_int64(field_of(column, "area")),
+        point_xy=np.stack([as_float64(field_of(column, name)) for name in ("point_x", "point_y")], axis=1),
+        stability=as_float64(field_of(column, "stability")),
         size_hw=as_int64(fixed_size(rle.field("size"), 2, unit)).reshape(-1, 2),
         counts=rle.field("counts"),
     )

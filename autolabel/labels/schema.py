@@ -17,6 +17,9 @@ INSTANCE = pa.struct(
         ("presence", pa.float32()),
         ("bbox", pa.list_(pa.float64())),
         ("area", pa.int64()),
+        ("point_x", pa.float32()),
+        ("point_y", pa.float32()),
+        ("stability", pa.float32()),
         ("segmentation", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
     ]
 )
@@ -51,7 +54,11 @@ SCHEMA = pa.schema(
 
 MAY_BE_NULL = (
     *("width", "height", "orientation", "sha256", "reject_code", "reject_detail", "prompts.phrase"),
-    *(f"{kind}.{name}" for kind in ("instances", "candidates") for name in ("phrase", "object_id", "track_id")),
+    *(
+        f"{kind}.{name}"
+        for kind in ("instances", "candidates")
+        for name in ("phrase", "object_id", "track_id", "point_x", "point_y", "stability")
+    ),
 )
 
 
@@ -76,6 +83,7 @@ def row_from_labels(image: ImageLabels) -> dict[str, Any]:
 
 def struct_from_instance(instance: Instance) -> dict[str, Any]:
     """Return an instance as plain values in the order of INSTANCE."""
+    x, y = instance.point_xy or (None, None)
     return {
         "category_id": instance.category_id,
         "prompt_id": instance.prompt_id,
@@ -86,5 +94,8 @@ def struct_from_instance(instance: Instance) -> dict[str, Any]:
         "presence": instance.presence,
         "bbox": list(instance.bbox_xywh),
         "area": instance.area_px,
+        "point_x": x,
+        "point_y": y,
+        "stability": instance.stability,
         "segmentation": {"size": list(instance.rle.size_hw), "counts": instance.rle.counts},
     }

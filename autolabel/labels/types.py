@@ -31,8 +31,10 @@ class PromptResult:
 class Instance:
     """One object of one category.
 
-    `prompt_id` and `phrase` are of the prompt that found it, `phrase` None where exemplars alone did. `object_id` names
-    the given object that this is the mask of, `track_id` the track that it is part of; None where there is none.
+    `prompt_id` and `phrase` are of the prompt that found it, `phrase` None where no text did. `object_id` names the
+    given object that this is the mask of, `track_id` the track that it is part of; None where there is none. `score` is
+    the predicted IoU of a given object, and of what a grid of points found; of the latter, `point_xy` is the point, in
+    pixels, and `stability` the IoU of the masks at two cut-offs.
     """
 
     category_id: int
@@ -45,6 +47,8 @@ class Instance:
     bbox_xywh: tuple[float, float, float, float]
     object_id: str | None = None
     track_id: int | None = None
+    point_xy: tuple[float, float] | None = None
+    stability: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

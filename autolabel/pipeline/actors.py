@@ -29,6 +29,7 @@ from autolabel.pipeline.heartbeat import Heartbeat
 from autolabel.pipeline.messages import LabelJob, UnitReport
 from autolabel.pipeline.metrics import Metrics
 from autolabel.pipeline.unit import UnitLabeler
+from autolabel.sam3.architecture import DETECTOR_ALONE, INTERACTIVE_ALONE
 from autolabel.sam3.engine import Engine
 from autolabel.segmentation.model import load_engine
 
@@ -48,6 +49,7 @@ def load_job_engine(job: LabelJob) -> Engine:
     """
     return load_engine(
         job.model,
+        parts=DETECTOR_ALONE if job.record.settings.has_concepts else INTERACTIVE_ALONE,
         n_gpus=job.n_gpus,
         n_threads=job.sizes.decode_threads,
         memory_mb=job.batch.memory_mb,

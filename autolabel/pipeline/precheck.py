@@ -24,7 +24,8 @@ def check_at_first_sight(config: LabelConfig) -> None:
     """
     check_output(config.output.uri)
     problems = list(missing_files(config))
-    if scheme_of(config.prompts.uri or "") == "file":
+    other_kind = config.objects.given or config.everything.asked  # whose prompts are no concepts
+    if scheme_of(config.prompts.uri or "") == "file" and not other_kind:
         try:
             entries, place = prompt_entries(config.prompts, config.input.storage_options)
             # Tokens are counted later, by what comes with torch.
@@ -39,7 +40,11 @@ def missing_files(config: LabelConfig) -> Iterator[str]:
     """Yield a problem for each local file or folder that should be there, and for an output that cannot be a folder."""
     if (problem := missing_input(config.input)) and not has_plan(config.output):
         yield problem
-    for name, uri in (("exemplars.uri", config.exemplars.uri), ("model.checkpoint", config.model.checkpoint)):
+    for name, uri in (
+        ("exemplars.uri", config.exemplars.uri),
+        ("objects.uri", config.objects.uri),
+        ("model.checkpoint", config.model.checkpoint),
+    ):
         if uri and scheme_of(uri) == "file" and not os.path.exists(path_of(uri)):
             yield f"{name}: {uri} does not exist"
     output = config.output.uri

@@ -25,8 +25,10 @@ from autolabel.plan import PlannedImage
 from autolabel.sam3.architecture import ARCHITECTURES
 from autolabel.sam3.device import stacked
 from autolabel.sam3.engine import Engine
+from autolabel.sam3.grid import GridSettings
 from autolabel.segmentation.batch import NO_ROOM, segment_batch
 from autolabel.segmentation.concepts import ConceptQuestions
+from autolabel.segmentation.grid import GridQuestions
 from autolabel.segmentation.objects import ObjectQuestions
 from autolabel.segmentation.questions import Questions
 
@@ -67,6 +69,11 @@ class Backlog:
 
 def questions_of(settings: LabelSettings) -> Questions[Any, Any]:
     """Return the kind of question that a job asks."""
+    if settings.everything:
+        (prompt,) = settings.prompts
+        wanted = settings.everything
+        grid = GridSettings(iou=wanted.iou, stability=wanted.stability, nms=wanted.nms)
+        return GridQuestions(prompt, grid, points_per_side=wanted.points_per_side)
     if settings.objects:
         return ObjectQuestions(settings.prompts, mask_side=4 * ARCHITECTURES[settings.model.architecture].feature_side)
     return ConceptQuestions(settings.prompts, settings.keep_threshold_of, use_text=settings.exemplars.use_text)
