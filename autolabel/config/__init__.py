@@ -31,6 +31,7 @@ from autolabel.config.sections import (
     ObjectsConfig,
     OutputConfig,
     PromptsConfig,
+    TilesConfig,
 )
 
 __all__ = [
@@ -61,5 +62,6 @@ __all__ = [
     "ReportPlaceConfig",
     "ResultsConfig",
     "StatusConfig",
+    "TilesConfig",
     "VerifyConfig",
 ]

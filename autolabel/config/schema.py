@@ -20,6 +20,7 @@ from autolabel.config.sections import (
     ObjectsConfig,
     OutputConfig,
     PromptsConfig,
+    TilesConfig,
     key,
 )
 
@@ -36,6 +37,7 @@ class LabelConfig:
     exemplars: ExemplarsConfig = field(default_factory=ExemplarsConfig)
     objects: ObjectsConfig = field(default_factory=ObjectsConfig)
     everything: EverythingConfig = field(default_factory=EverythingConfig)
+    tiles: TilesConfig = field(default_factory=TilesConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     threshold: float | None = key(

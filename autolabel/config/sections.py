@@ -91,6 +91,16 @@ class EverythingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TilesConfig:
+    size_px: int | None = key(
+        None, "Look at large images through square windows of this side, at full detail; null: at the whole only."
+    )
+    overlap_px: int = key(200, "What neighbouring windows share at least; an object that is larger is joined of parts.")
+    over_px: int | None = key(None, "Only images with a longer side; null: than tiles.size_px.")
+    whole: bool = key(False, "Look at the whole image, too, for objects larger than tiles.overlap_px.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     architecture: str = key("tiny", "Which SAM3 to build: full (Meta's sizes) or tiny (the demo's).")
     checkpoint: str | None = key(

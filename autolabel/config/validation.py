@@ -82,6 +82,7 @@ def label_problems(config: LabelConfig) -> Iterator[str]:
     if config.exemplars.uri and config.exemplars.column:
         yield "exemplars: give exemplars.uri or exemplars.column, not both"
     yield from other_kinds_problems(config)
+    yield from tiles_problems(config)
     if (config.model.checkpoint is None) == (config.model.seed is None):
         yield "model: give either model.checkpoint or model.seed"
     for name, value, choices in (
@@ -144,6 +145,30 @@ def other_kinds_problems(config: LabelConfig) -> Iterator[str]:
             yield f"everything.{name}: {share} is not between 0 and 1"
     if not 0 <= everything.crop_layers <= MOST_CROP_LAYERS:
         yield f"everything.crop_layers: {everything.crop_layers} is not between 0 and {MOST_CROP_LAYERS}"
+
+
+def tiles_problems(config: LabelConfig) -> Iterator[str]:
+    """Yield what is wrong with windows of large images, and what does not go with them."""
+    tiles = config.tiles
+    for name, number, least in (
+        ("size_px", tiles.size_px, 64),
+        ("overlap_px", tiles.overlap_px, 0),
+        ("over_px", tiles.over_px, 1),
+    ):
+        if number is not None and number < least:
+            yield f"tiles.{name}: {number} is less than {least}"
+    if tiles.size_px is None:
+        if tiles.over_px is not None or tiles.whole:
+            yield "tiles.size_px: required with tiles.over_px and tiles.whole, for example tiles.size_px=1008"
+        return
+    if tiles.overlap_px > tiles.size_px // 2:
+        yield f"tiles.overlap_px: {tiles.overlap_px} is more than half of tiles.size_px {tiles.size_px}"
+    if config.objects.given:
+        yield "tiles: given objects are looked at in the whole image; leave tiles.size_px out"
+    if config.exemplars.uri or config.exemplars.column:
+        yield "tiles: an exemplar is seen by its own window alone; look for concepts by their phrases, or without tiles"
+    if config.everything.crop_layers:
+        yield "tiles, everything.crop_layers: both cut images into windows; give one of the two"
 
 
 def refine_problems(config: RefineConfig) -> Iterator[str]:

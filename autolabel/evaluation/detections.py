@@ -21,7 +21,7 @@ from autolabel.masks.coco import read_mask
 from autolabel.masks.rle import Rle
 from autolabel.output.job_output import JobOutput
 from autolabel.prompts.ontology import Ontology
-from autolabel.selection import Rules, select
+from autolabel.selection.rules import Rules, select
 
 ImageCategory = tuple[int, int]  # id of the ground truth's image, id of the ontology's category
 

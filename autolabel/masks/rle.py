@@ -114,6 +114,35 @@ def union(masks: Sequence[Rle]) -> Rle:
     return Rle(size_hw=masks[0].size_hw, counts=merged["counts"].decode("ascii"))
 
 
+def placed(rle: Rle, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Rle:
+    """Return the mask of a window as one of the image of `size_hw` that the window's left upper corner lies in."""
+    (height, _), (left, top), (whole_height, whole_width) = rle.size_hw, corner_xy, size_hw
+    ends = np.cumsum(run_lengths(rle))
+    begin, end = ends[:-1:2], ends[1::2]  # of the runs of ones
+    column = begin // height
+    n_columns = np.where(end > begin, (end - 1) // height - column + 1, 0)
+    run = np.repeat(np.arange(len(begin)), n_columns)
+    column = column[run] + np.arange(len(run)) - np.repeat(np.cumsum(n_columns) - n_columns, n_columns)
+    shift = (left + column) * whole_height + top - column * height  # of a pixel of this column
+    first = np.maximum(begin[run], column * height) + shift
+    last = np.minimum(end[run], (column + 1) * height) + shift
+    apart = first[1:] != last[:-1]  # the rest goes on from the column before
+    bounds = np.stack([first[np.r_[True, apart][: len(first)]], last[np.r_[apart, True][: len(last)]]], axis=1).ravel()
+    return from_runs(np.diff(bounds, prepend=0, append=whole_height * whole_width), size_hw)
+
+
+def common(masks: Sequence[Rle], other: Rle) -> list[Rle]:
+    """Return what each of the masks has in common with another of their size."""
+    shared = [coco.merge([mask.to_coco(), other.to_coco()], intersect=True) for mask in masks]
+    return [Rle(size_hw=other.size_hw, counts=one["counts"].decode("ascii")) for one in shared]
+
+
+def rectangle(box_xywh: tuple[int, int, int, int], size_hw: tuple[int, int]) -> Rle:
+    """Return a mask of `size_hw` that covers a box within it."""
+    left, top, width, height = box_xywh
+    return placed(from_runs(np.array([0, width * height]), (height, width)), (left, top), size_hw)
+
+
 def pairwise_overlap(a: Sequence[Rle], b: Sequence[Rle], metric: str) -> npt.NDArray[np.float64]:
     """Return the overlap (len(a), len(b)) of masks of one size, exact, and 0 where either mask is empty.
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import orjson
 
-from autolabel.config import ImageConfig, LabelConfig, NmsConfig, ObjectsConfig
+from autolabel.config import ImageConfig, LabelConfig, NmsConfig, ObjectsConfig, TilesConfig
 from autolabel.prompts.ontology import Ontology, Prompt
-from autolabel.selection import Rules
+from autolabel.selection.rules import Rules
 
 SCHEMA_VERSION = 3  # of the settings, and of the files of an output
 
@@ -66,6 +66,16 @@ class EverythingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TileSettings:
+    """How large images are looked at: see config.TilesConfig."""
+
+    size_px: int
+    overlap_px: int
+    over_px: int
+    whole: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """The model; `weights` is its checkpoint's sha256, or the seed of random ones."""
 
@@ -99,6 +109,7 @@ class LabelSettings:
     max_instances: int | None
     objects: ObjectSettings | None = None  # None: the job asks for something else
     everything: EverythingSettings | None = None
+    tiles: TileSettings | None = None
     refined_from: RefinedFrom | None = None
 
     @property
@@ -159,7 +170,7 @@ class LabelSettings:
         return read_dataclass(LabelSettings, plain, "settings", ontology=ontology)
 
 
-OPTIONAL = ("objects", "everything", "refined_from")
+OPTIONAL = ("objects", "everything", "tiles", "refined_from")
 _NAMES = {field.name for field in fields(LabelSettings)}
 
 
@@ -197,6 +208,7 @@ def label_settings(
         max_instances=config.max_instances,
         objects=None if objects_sha256 is None else object_settings(config.objects, objects_sha256),
         everything=EverythingSettings(**vars(config.everything)) if config.everything.asked else None,
+        tiles=tile_settings(config.tiles),
     )
 
 
@@ -207,6 +219,17 @@ def object_settings(config: ObjectsConfig, sha256: str) -> ObjectSettings:
         box_format=config.box_format,
         normalized=config.normalized,
         use_masks=config.use_masks,
+    )
+
+
+def tile_settings(config: TilesConfig) -> TileSettings | None:
+    if config.size_px is None:
+        return None
+    return TileSettings(
+        size_px=config.size_px,
+        overlap_px=config.overlap_px,
+        over_px=config.size_px if config.over_px is None else config.over_px,
+        whole=config.whole,
     )
 
 

@@ -11,11 +11,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from autolabel.config import ImageConfig
 from autolabel.errors import RejectCode, RejectedImage
 from autolabel.images.decode import decode
+from autolabel.images.windows import Window
 from autolabel.pipeline.timing import StageSeconds, timed
 from autolabel.plan import PlannedImage
 from autolabel.sam3.preprocess import resize
@@ -35,10 +37,11 @@ class ImageInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInput:
-    """An image as the model takes it. `pixels` is uint8 (3, R, R)."""
+    """An image as the model takes it: `pixels` of each of its windows are uint8 (3, R, R)."""
 
-    pixels: torch.Tensor
     info: ImageInfo
+    windows: tuple[Window, ...]
+    pixels: tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,7 @@ def load_image(
     *,
     fetch: Callable[[PlannedImage], bytes],
     settings: ImageConfig,
+    windows_of: Callable[[tuple[int, int]], Sequence[Window]],
     decoders: Executor,
     side_px: int,
 ) -> tuple[ModelInput | Rejection, StageSeconds]:
@@ -96,13 +100,17 @@ def load_image(
 
     Args:
         fetch: gives the bytes of an image, or raises RejectedImage; `inputs.fetch_image`.
+        windows_of: gives the windows of an image of a size (h, w).
+        side_px: of the square that the model sees of a window.
     """
     sha256, fetch_s, decode_s = None, 0.0, 0.0
     loaded: ModelInput | Rejection
     try:
         data, fetch_s = timed(fetch, image)
         sha256 = hashlib.sha256(data).hexdigest()
-        decoding = decoders.submit(timed, decode_and_resize, image, data, sha256, settings=settings, side_px=side_px)
+        decoding = decoders.submit(
+            timed, decode_and_resize, image, data, sha256, settings=settings, windows_of=windows_of, side_px=side_px
+        )
         loaded, decode_s = decoding.result()
     except RejectedImage as error:
         loaded = Rejection(code=error.code, detail=error.detail, sha256=sha256)
@@ -112,9 +120,15 @@ def load_image(
 
 
 def decode_and_resize(
-    image: PlannedImage, data: bytes, sha256: str, *, settings: ImageConfig, side_px: int
+    image: PlannedImage,
+    data: bytes,
+    sha256: str,
+    *,
+    settings: ImageConfig,
+    windows_of: Callable[[tuple[int, int]], Sequence[Window]],
+    side_px: int,
 ) -> ModelInput:
-    """Decode and resize the bytes of an image.
+    """Decode the bytes of an image, once, and resize its windows.
 
     Raises:
         RejectedImage: they are no image, or not one of the size that its boxes and points were drawn on.
@@ -125,4 +139,6 @@ def decode_and_resize(
         detail = f"its boxes or points were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
         raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
     info = ImageInfo(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
-    return ModelInput(pixels=resize(decoded.rgb, side_px), info=info)
+    windows = tuple(windows_of((height, width)))
+    pixels = tuple(resize(np.ascontiguousarray(window.of(decoded.rgb)), side_px) for window in windows)
+    return ModelInput(info=info, windows=windows, pixels=pixels)

@@ -32,7 +32,7 @@ from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.plan import PLAN_NAME
 from autolabel.prompts.categories import prompt_entries, read_categories
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.selection import apply_rules
+from autolabel.selection.rules import apply_rules
 from autolabel.storage import check_output, open_storage
 from autolabel.storage.uris import absolute_uri, join
 

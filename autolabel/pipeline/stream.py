@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
+
 from autolabel.errors import RejectCode
 from autolabel.inputs import fetch_image
-from autolabel.labels.types import ImageLabels
+from autolabel.labels.types import ImageLabels, Status
 from autolabel.output.settings import LabelSettings
-from autolabel.pipeline.finish import labels_from_answers, labels_of_rejected
+from autolabel.pipeline.finish import ImageInHand, PendingLabels, labels_of_rejected
 from autolabel.pipeline.heartbeat import InHand
 from autolabel.pipeline.load import ModelInput, Rejection, load_image, prefetch
+from autolabel.pipeline.looks import looks_of
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.timing import StageSeconds, timed
 from autolabel.plan import PlannedImage
@@ -34,9 +37,8 @@ from autolabel.segmentation.questions import Questions
 
 BACKLOG_BYTES = 512_000_000  # of mask logits behind the model, until they are RLE
 BATCHES_BEHIND = 4  # at most, also of images without masks
+TILED_TIMES_FILE = 20  # what the windows of a photo, resized, are larger than its file
 UNKNOWN_SIZE_BYTES = 4_000_000  # what an image is taken to weigh where neither listing nor manifest says
-
-PendingLabels = Future[tuple[ImageLabels, float]]  # the labels of an image, and the seconds that finishing them took
 
 
 @dataclass
@@ -46,6 +48,15 @@ class Stopwatch:
     started: float = field(default_factory=time.monotonic)
     stages: StageSeconds = StageSeconds()
     waited_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """One window of an image, on its way to the model. `pixels` is uint8 (3, R, R)."""
+
+    image: ImageInHand
+    number: int  # of the window
+    pixels: torch.Tensor
 
 
 class Backlog:
@@ -86,9 +97,10 @@ class LabelStream:
         self._job, self._settings = job, job.record.settings
         self._architecture = ARCHITECTURES[job.model.architecture]
         self._engine = engine
-        self._questions = questions_of(self._settings)
+        self._questions, self._looks = questions_of(self._settings), looks_of(self._settings)
         sizes = job.sizes
         self._batch_images = sizes.batch_images
+        self._grows = TILED_TIMES_FILE if self._settings.tiles else 1
         self._loading = ThreadPoolExecutor(sizes.load_threads, thread_name_prefix="load")
         self._model = ThreadPoolExecutor(1, thread_name_prefix="model")  # one at a time, and always the same
         self._finishing = ThreadPoolExecutor(sizes.finish_threads, thread_name_prefix="finish")
@@ -104,18 +116,22 @@ class LabelStream:
     ) -> Iterator[ImageLabels]:
         """Give the labels of images in their order; `on_finished` is told of each as it is finished."""
         rows: dict[int, PendingLabels | ImageLabels] = {}
-        batch: list[tuple[PlannedImage, ModelInput]] = []
+        batch: list[Look] = []
         for image, loaded in self._loaded(images, watch, decoders):
             if isinstance(loaded, Rejection):
                 rows[image.image_id] = labels_of_rejected(image, loaded)
                 on_finished(InHand(n_images=1, n_rejected=1))
                 continue
-            batch.append((image, loaded))
-            if len(batch) == self._batch_images:
-                rows.update(self._segment(batch, watch, on_finished))
-                batch = []
+            in_hand = ImageInHand(image, loaded, self._looks, self._settings.rules)
+            in_hand.row.add_done_callback(partial(tell, on_finished))
+            rows[image.image_id] = in_hand.row
+            for number, pixels in enumerate(loaded.pixels):
+                batch.append(Look(image=in_hand, number=number, pixels=pixels))
+                if len(batch) == self._batch_images:
+                    self._segment(batch, watch)
+                    batch = []
         if batch:
-            rows.update(self._segment(batch, watch, on_finished))
+            self._segment(batch, watch)
         for image in images:
             row = rows.pop(image.image_id)
             if isinstance(row, Future):
@@ -134,11 +150,12 @@ class LabelStream:
                 image,
                 fetch=partial(fetch_image, storage_options=self._job.input_options),
                 settings=self._settings.image,
+                windows_of=self._looks.windows,
                 decoders=decoders,
                 side_px=side_px,
             ),
             pool=self._loading,
-            cost_bytes=lambda image: (image.size_bytes or UNKNOWN_SIZE_BYTES) + 3 * side_px**2,
+            cost_bytes=lambda image: self._grows * (image.size_bytes or UNKNOWN_SIZE_BYTES) + 3 * side_px**2,
             budget_bytes=self._job.batch.prefetch_mb * 1_000_000,
         )
         while True:
@@ -151,40 +168,34 @@ class LabelStream:
             watch.stages += stages
             yield image, loaded
 
-    def _segment(
-        self,
-        batch: Sequence[tuple[PlannedImage, ModelInput]],
-        watch: Stopwatch,
-        on_finished: Callable[[InHand], object],
-    ) -> dict[int, PendingLabels | ImageLabels]:
+    def _segment(self, batch: Sequence[Look], watch: Stopwatch) -> None:
         """Pass a batch through the model; its masks are finished by threads."""
-        questions, rules = self._questions, self._settings.rules
-        asked = [questions.of_image(image) for image, _ in batch]
-        pixels = stacked([loaded.pixels for _, loaded in batch])
+        questions = self._questions
+        asked = [questions.of_image(look.image.image) for look in batch]
+        pixels = stacked([look.pixels for look in batch])
         answers_of, segment_s = self._model.submit(
             timed, segment_batch, questions, self._engine, pixels, asked
         ).result()
         watch.stages += StageSeconds(segment=segment_s)
-        rows: dict[int, PendingLabels | ImageLabels] = {}
         answers_of.reverse()
-        for (image, loaded), of_image in zip(batch, asked, strict=True):
+        for look, of_image in zip(batch, asked, strict=True):
             answers = answers_of.pop()  # and is not held here while others are waited for
             if answers is None:
-                no_room = Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=loaded.info.sha256)
-                rows[image.image_id] = labels_of_rejected(image, no_room)
-                on_finished(InHand(n_images=1, n_rejected=1))
+                sha256 = look.image.info.sha256
+                look.image.reject(Rejection(code=RejectCode.OUT_OF_MEMORY, detail=NO_ROOM, sha256=sha256))
                 continue
             n_bytes = max(self._least_bytes, sum(answer.masks.nbytes for answer in answers))
             self._backlog.acquire(n_bytes)  # the model waits here when the threads behind it fall back
-            row = self._finishing.submit(
-                timed, labels_from_answers, image, loaded.info, questions, of_image, answers, rules
-            )
-            row.add_done_callback(partial(self._finished, n_bytes, on_finished))
-            rows[image.image_id] = row
-        return rows
+            finishing = self._finishing.submit(look.image.finish_window, look.number, questions, of_image, answers)
+            finishing.add_done_callback(partial(self._release, n_bytes))
 
-    def _finished(self, n_bytes: int, on_finished: Callable[[InHand], object], row: PendingLabels) -> None:
+    def _release(self, n_bytes: int, finishing: Future[None]) -> None:
         self._backlog.release(n_bytes)
-        if row.exception() is None:
-            labels, _ = row.result()
-            on_finished(InHand(n_images=1, n_instances=len(labels.instances)))
+
+
+def tell(on_finished: Callable[[InHand], object], row: PendingLabels) -> None:
+    """Tell of an image that is finished, unless that failed."""
+    if row.exception() is None:
+        labels, _ = row.result()
+        rejected = labels.status == Status.REJECTED
+        on_finished(InHand(n_images=1, n_instances=len(labels.instances), n_rejected=int(rejected)))

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from autolabel.labels.columns import Floats, InstanceColumns, Ints, UnitColumns, index_of
 from autolabel.masks.rle import Rle, pairwise_overlap
-from autolabel.selection import shared_area
+from autolabel.selection.rules import shared_area
 
 SAME_OBJECT_IOU = 0.5  # masks that overlap more are of one object, as COCO's AP50 has it
 LIES_ON_IOS = 0.5  # of the smaller mask

@@ -34,7 +34,7 @@ from autolabel.labels.units import write_unit
 from autolabel.masks.rle import Rle, area, bbox_xywh, encode
 from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize
-from autolabel.selection import Rules, select
+from autolabel.selection.rules import Rules, select
 from autolabel.storage import open_storage
 
 SIZE_HW = SIZE_WH[1], SIZE_WH[0]

@@ -18,7 +18,7 @@ from autolabel.masks.rle import area, bbox_xywh, encode
 from autolabel.output import run_record
 from autolabel.output.settings import label_settings
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.selection import Rules, split_by_rules
+from autolabel.selection.rules import Rules, split_by_rules
 from autolabel.storage import open_storage
 
 SIZE_HW = 960, 1280

@@ -13,7 +13,7 @@ from autolabel.evaluation.ground_truth import read_ground_truth
 from autolabel.evaluation.matching import match_categories
 from autolabel.labels.types import Instance
 from autolabel.masks import rle
-from autolabel.selection import Rules, select, split_by_rules
+from autolabel.selection.rules import Rules, select, split_by_rules
 from tests.support.cases import A, B, ground_truth, image, rectangle, result
 
 FLOOR = 0.2

@@ -16,12 +16,12 @@ from ray import cloudpickle
 
 from autolabel.config.compose import compose_config
 from autolabel.errors import DeviceUnusable, JobFailed
-from autolabel.pipeline import actors, heartbeat, job, stream
+from autolabel.pipeline import actors, heartbeat, job
 from autolabel.pipeline.actors import Hidden, load_job_engine
-from autolabel.pipeline.finish import labels_from_answers
 from autolabel.pipeline.heartbeat import DEATHS_TO_PARK, Heartbeat
 from autolabel.pipeline.job import label
 from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.segmentation.concepts import ConceptQuestions
 from tests.support.free_model import BRIGHT, DARK, FreeEngine, FreeModel, nothing
 from tests.support.jobs import rows_of, run_verify
 from tests.support.planned import prepared
@@ -128,17 +128,17 @@ class FinishingFailsOnce:
     folder: Path
 
     def __call__(self, told: object) -> Engine:
-        finish = labels_from_answers
+        found = ConceptQuestions.found
 
         def fail_once(*arguments: Any) -> Any:
             try:
                 with (self.folder / "failed").open("x") as file:
                     file.write(str(os.getpid()))
             except FileExistsError:
-                return finish(*arguments)
+                return found(*arguments)
             raise MemoryError
 
-        vars(stream)["labels_from_answers"] = fail_once
+        setattr(ConceptQuestions, "found", fail_once)  # noqa: B010 - mypy takes no assignment
         return FreeEngine(nothing)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from autolabel.config import ImageConfig
 from autolabel.errors import RejectCode, StorageError
+from autolabel.images.windows import whole
 from autolabel.inputs import fetch_image
 from autolabel.pipeline.load import ModelInput, Rejection, load_image, prefetch
 from autolabel.plan import PlannedImage
@@ -84,13 +85,19 @@ def test_an_image_is_loaded_as_listed_or_rejected_with_a_reason(tmp_path: Path, 
 
     def loaded_now(image: PlannedImage) -> ModelInput | Rejection:
         loaded, _ = load_image(
-            image, fetch=partial(fetch_image, storage_options={}), settings=ImageConfig(), decoders=pool, side_px=56
+            image,
+            fetch=partial(fetch_image, storage_options={}),
+            settings=ImageConfig(),
+            windows_of=lambda size_hw: [whole(size_hw)],
+            decoders=pool,
+            side_px=56,
         )
         return loaded
 
     loaded = loaded_now(planned(storage, path))
     assert isinstance(loaded, ModelInput)
-    assert loaded.pixels.shape == (3, 56, 56)
+    assert [pixels.shape for pixels in loaded.pixels] == [(3, 56, 56)]
+    assert loaded.windows == (whole(loaded.info.size_hw),)
     assert len(loaded.info.sha256) == 64
 
     def code(image: PlannedImage) -> RejectCode:

@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
 from autolabel.pipeline import load, stream
-from autolabel.pipeline.finish import labels_from_answers
 from autolabel.pipeline.timing import StageSeconds
 from autolabel.storage.local import LocalStorage
 from tests.support.deadly import deadly_images, make_deadly
@@ -95,7 +93,7 @@ def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: p
     slow(LocalStorage, "read", 0.3)
     slow(load, "decode", 0.35)
     slow(FoundEverywhere, "segment", 0.6)
-    slow(stream, "labels_from_answers", 0.45)
+    slow(ConceptQuestions, "found", 0.45)
     slow(LocalStorage, "create_once", 1.5)
     stages = labeler(job, FoundEverywhere()).label_unit(0).stages
     slept = StageSeconds(fetch=3 * 0.3, decode=3 * 0.35, segment=2 * 0.6, finish=3 * 0.45, write=1.5)  # two batches
@@ -131,11 +129,13 @@ def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: 
     job, _ = planned_job(tmp_path, "batch.images=1")
     engine, may_finish = FoundNowhere(), threading.Event()
 
-    def held_up(*arguments: Any) -> ImageLabels:
-        assert may_finish.wait(30)
-        return labels_from_answers(*arguments)
+    found = ConceptQuestions.found
 
-    monkeypatch.setattr(stream, "labels_from_answers", held_up)
+    def held_up(*arguments: Any) -> Found:
+        assert may_finish.wait(30)
+        return found(*arguments)
+
+    monkeypatch.setattr(ConceptQuestions, "found", held_up)
     with ThreadPoolExecutor(1) as pool:
         report = pool.submit(labeler(job, engine).label_unit, 0)
         while len(engine.asked) < stream.BATCHES_BEHIND + 1:

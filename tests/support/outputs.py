@@ -21,7 +21,7 @@ from autolabel.output import run_record
 from autolabel.output.job_output import JobOutput, open_output
 from autolabel.output.settings import label_settings
 from autolabel.prompts.ontology import Category, Ontology
-from autolabel.selection import split_by_rules
+from autolabel.selection.rules import split_by_rules
 from autolabel.storage import open_storage
 
 ONTOLOGY = Ontology(

@@ -1,4 +1,4 @@
-"""Step 5 of 7, select: which of the model's instances are labels; thresholds, area limits, NMS, caps. Pure functions.
+"""Which of the model's instances are labels: thresholds, area limits, NMS, caps. Pure functions.
 
 Instances are taken in order of descending score; equal scores keep the order they came in (categories and phrases as
 they were asked, then the model's queries), so that the result is the same on every run.

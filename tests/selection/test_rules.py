@@ -7,7 +7,7 @@ import pytest
 
 from autolabel.labels.types import Instance
 from autolabel.masks.rle import area, bbox_xywh, encode, pairwise_overlap
-from autolabel.selection import Rules, select
+from autolabel.selection.rules import Rules, select
 
 
 def rectangle(x0: int, x1: int, *, score: float, category: int = 1, phrase: str = "a", y1: int = 10) -> Instance:
