@@ -31,8 +31,9 @@ CASES = [
     "report",
     "review",
     "scale",
+    "tiles",
 ]
-WITH_OPTIONS = ["engine", "exports", "gpu", "pipeline", "report", "review", "scale"]
+WITH_OPTIONS = ["engine", "exports", "gpu", "pipeline", "report", "review", "scale", "tiles"]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -19,6 +19,7 @@ MIN_VISIBLE = 0.6  # of an object's area, in the frame and not behind another
 SHADOW = 0.35
 
 Pixels = npt.NDArray[np.float32]  # (h, w, 3) in 0..255
+Ids = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +27,7 @@ class Scene:
     """A picture and what is in it."""
 
     rgb: npt.NDArray[np.uint8]  # (h, w, 3)
-    ids: npt.NDArray[np.uint8]  # (h, w): 0 is the ground, k + 1 the visible part of object k
+    ids: Ids  # (h, w): 0 is the ground, k + 1 the visible part of object k
     kinds: tuple[Kind, ...]  # of every object
 
     def mask(self, index: int) -> npt.NDArray[np.bool_]:
@@ -40,10 +41,10 @@ def draw_scene(seed: int, index: int) -> Scene:
     rng = np.random.default_rng([seed, index])
     width = int(rng.integers(WIDTHS_PX[0], WIDTHS_PX[1] + 1))
     height = int(np.clip(width * rng.uniform(0.65, 1.0), *HEIGHTS_PX))
-    picture = _ground(rng, width, height)
+    picture = ground(rng, width, height)
     ids = np.zeros((height, width), np.uint8)
     n_objects = 2 + int((MAX_OBJECTS - 1) * rng.random() ** 1.8)
-    kinds = _kinds(rng, n_objects)
+    kinds = some_kinds(rng, n_objects)
     largest = min(SIZES[1], 0.8 / math.sqrt(n_objects))
     full_areas: list[int] = []
     drawn: list[Kind] = []
@@ -53,20 +54,20 @@ def draw_scene(seed: int, index: int) -> Scene:
             smallest = SIZES[0] if rng.random() < 0.05 else max(SIZES[0], 0.4 * largest)
             radius_px = rng.uniform(smallest, largest) * width / 2
             may_touch = attempt > ATTEMPTS * 2 // 3 or rng.random() < 0.15
-            placed = _place(rng, kind.shape, radius_px, ids, full_areas, may_touch=may_touch)
+            placed = place(rng, kind.shape, radius_px, ids, full_areas, may_touch=may_touch)
             if placed is not None:
                 if 2 * radius_px < STRIPED_FROM_PX:
                     kind = replace(kind, fill="plain")
-                _paint(rng, picture, kind, radius_px, placed)
+                paint(rng, picture, kind, radius_px, placed)
                 full_areas.append(placed.full_area)
                 drawn.append(kind)
                 ids[placed.rows, placed.columns][placed.solid] = len(drawn)
                 break
-    return Scene(rgb=_developed(rng, picture), ids=ids, kinds=tuple(drawn))
+    return Scene(rgb=developed(rng, picture), ids=ids, kinds=tuple(drawn))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Placed:
+class Placed:
     """The place of an object: its rows and columns in the frame, and its coverage of their pixels."""
 
     rows: slice
@@ -77,7 +78,7 @@ class _Placed:
     angle: float
 
 
-def _kinds(rng: np.random.Generator, n_objects: int) -> list[Kind]:
+def some_kinds(rng: np.random.Generator, n_objects: int) -> list[Kind]:
     """Return two to five kinds of objects for a scene, often look-alikes that differ in a single attribute."""
     kinds: list[Kind] = []
     while len(kinds) < min(n_objects, int(rng.integers(2, 6))) or len(kinds) < 2:
@@ -93,15 +94,15 @@ def _kinds(rng: np.random.Generator, n_objects: int) -> list[Kind]:
     return kinds
 
 
-def _place(
+def place(
     rng: np.random.Generator,
     shape: str,
     radius_px: float,
-    ids: npt.NDArray[np.uint8],
+    ids: Ids,
     full_areas: list[int],
     *,
     may_touch: bool,
-) -> _Placed | None:
+) -> Placed | None:
     """Return a random place for an object, or None where it, or one below it, would be hidden too much."""
     height, width = ids.shape
     side = patch_side(radius_px)
@@ -122,10 +123,10 @@ def _place(
     left_of_below = (visible - hidden)[1:]
     if solid.sum() < MIN_VISIBLE * full_area or np.any(left_of_below < MIN_VISIBLE * np.array(full_areas)):
         return None
-    return _Placed(rows=rows, columns=columns, alpha=alpha, solid=solid, full_area=full_area, angle=angle)
+    return Placed(rows=rows, columns=columns, alpha=alpha, solid=solid, full_area=full_area, angle=angle)
 
 
-def _paint(rng: np.random.Generator, picture: Pixels, kind: Kind, radius_px: float, placed: _Placed) -> None:
+def paint(rng: np.random.Generator, picture: Pixels, kind: Kind, radius_px: float, placed: Placed) -> None:
     """Paint an object with its shadow onto the picture."""
     _cast_shadow(picture, placed, radius_px)
     target = picture[placed.rows, placed.columns]
@@ -143,7 +144,7 @@ def _paint(rng: np.random.Generator, picture: Pixels, kind: Kind, radius_px: flo
     target[:] = target * (1 - alpha) + np.clip(color * shade, 0, 255) * alpha
 
 
-def _cast_shadow(picture: Pixels, placed: _Placed, radius_px: float) -> None:
+def _cast_shadow(picture: Pixels, placed: Placed, radius_px: float) -> None:
     """Darken what lies below and to the right of an object."""
     offset = max(1, round(radius_px * 0.12))
     blur = 2 * offset  # how far the soft edge reaches
@@ -156,7 +157,7 @@ def _cast_shadow(picture: Pixels, placed: _Placed, radius_px: float) -> None:
     target *= 1 - SHADOW * soft[..., None]
 
 
-def _ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
+def ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
     """Return a gradient between two muted colours, with clouds and a grain or a weave on it."""
     base = rng.uniform(80, 145)
     first, second = (np.clip(base + rng.normal(0, 22) + rng.normal(0, 12, 3), 55, 175) for _ in range(2))
@@ -180,7 +181,7 @@ def _noise(rng: np.random.Generator, width: int, height: int, *, cells: int) -> 
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _developed(rng: np.random.Generator, picture: Pixels) -> npt.NDArray[np.uint8]:
+def developed(rng: np.random.Generator, picture: Pixels) -> npt.NDArray[np.uint8]:
     """Return the picture under the light that is over all of it, through the lens and onto the sensor."""
     height, width = picture.shape[:2]
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j].astype(np.float32)

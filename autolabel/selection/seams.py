@@ -22,8 +22,10 @@ def joined(windows: Sequence[Window], seen: Seen) -> list[Instance]:
 
     Two are of one object if they are of one category, and their masks the same (IoU) in the strip that both windows
     see: what is cut off at the edge of one window goes on in the other. The most certain pairs come first, and no
-    object is twice in a window, so that a poor mask over two objects does not make them one. The score of an object is
-    that of its best part.
+    object is twice in a window, so that a poor mask over two objects does not make them one.
+
+    What several windows look at has several chances to be taken for something that it is not. So an object is there
+    where a window saw it, or a part of it, whose middle is nearer to that than any other's, with the score from there.
     """
     found = [(window, instance) for window, instances in enumerate(seen) for instance in instances]
     first = np.cumsum([0, *map(len, seen)]).tolist()
@@ -39,7 +41,34 @@ def joined(windows: Sequence[Window], seen: Seen) -> list[Instance]:
             for index in together:
                 group_of[index] = together
     groups = {min(group): sorted(group) for group in group_of}
-    return [as_one([found[index][1] for index in groups[least]]) for least in sorted(groups)]
+    is_own = own(windows, seen)
+    objects = []
+    for least in sorted(groups):
+        parts = [found[index][1] for index in groups[least]]
+        if of_own := [found[index][1] for index in groups[least] if is_own[index]]:
+            objects.append(as_one(max(of_own, key=lambda part: part.score), parts))
+    return objects
+
+
+def own(windows: Sequence[Window], seen: Seen) -> list[bool]:
+    """Tell of each instance, window by window, whether no window has its middle nearer to it than the one that saw it.
+
+    A window with others in it, as the whole image is, shows what those do not: its instances are its own.
+    """
+    outer = [any(window.shared_with(other) == other != window for other in windows) for window in windows]
+    tiles = [number for number, has_others in enumerate(outer) if not has_others]
+    places = [(windows[n].left, windows[n].top, windows[n].width, windows[n].height) for n in tiles]
+    middles_xy = np.array([middle_xy(*place) for place in places])
+    told = []
+    for number, instances in enumerate(seen):
+        for instance in instances:
+            away = np.hypot(*(middles_xy - middle_xy(*instance.bbox_xywh)).T)
+            told.append(outer[number] or tiles[int(away.argmin())] == number)
+    return told
+
+
+def middle_xy(left: float, top: float, width: float, height: float) -> tuple[float, float]:
+    return left + width / 2, top + height / 2
 
 
 def same_within(strip: Window, a: Sequence[Instance], b: Sequence[Instance]) -> Iterator[tuple[int, int, float]]:
@@ -64,13 +93,12 @@ def reaching(strip: Window, instances: Sequence[Instance]) -> list[int]:
     return [int(index) for index in np.flatnonzero(shared_area(box, boxes_xywh))]
 
 
-def as_one(parts: Sequence[Instance]) -> Instance:
-    """Return the instance that several are parts of."""
-    best = max(parts, key=lambda part: part.score)
+def as_one(told: Instance, parts: Sequence[Instance]) -> Instance:
+    """Return the instance that several are parts of, with what one of them tells beside the mask."""
     if len(parts) == 1:
-        return best
+        return told
     rle = union([part.rle for part in parts])
-    return replace(best, rle=rle, area_px=area(rle), bbox_xywh=bbox_xywh(rle), presence=max(p.presence for p in parts))
+    return replace(told, rle=rle, area_px=area(rle), bbox_xywh=bbox_xywh(rle))
 
 
 def large(instances: Sequence[Instance], longer_than_px: int) -> list[Instance]:

@@ -17,6 +17,8 @@ from PIL import Image
 from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
 from autolabel.pipeline import load, stream
 from autolabel.pipeline.timing import StageSeconds
+from autolabel.segmentation.concepts import ConceptQuestions
+from autolabel.segmentation.questions import Found
 from autolabel.storage.local import LocalStorage
 from tests.support.deadly import deadly_images, make_deadly
 from tests.support.engines import FoundEverywhere, FoundNowhere, labeler
