@@ -29,7 +29,7 @@ def entry(category: Category, threshold: float) -> dict[str, Any]:
         "name": category.name,
         "id": category.id,
         "supercategory": category.supercategory,
-        "phrases": list(category.phrases),
+        "phrases": list(category.phrases) or None,  # given objects have none
         "threshold": threshold if threshold < 1 else None,  # a job's may be 1, a category's not
         "max_instances": category.max_instances,
     }

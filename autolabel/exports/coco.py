@@ -3,6 +3,8 @@
 Both are streamed unit by unit, so memory does not grow with the job. Images without objects are listed; rejected
 images are not, since a trainer would take them for negatives: they stand under `rejected_images`, with their reasons.
 
+The mask of a given object has its `object_id`, by which it is joined to the box it came from.
+
 Past a million annotations, which take readers gigabytes to load, there are several of each: `annotations-00000.json`
 and so on, with consecutive images, one list of categories and ids that are unique across files. `manifest.json` names
 them. All images are in one data set; the split of each is in the export `instances`.
@@ -22,7 +24,7 @@ from autolabel.wording import counted
 FILES = r"(annotations|results)(-\d+)?\.json|manifest\.json"
 ANNOTATIONS_PER_FILE = 1_000_000
 LINES_PER_WRITE = 1000
-RESULT_KEYS = ("image_id", "category_id", "segmentation", "score")
+RESULT_KEYS = ("image_id", "category_id", "segmentation", "score", "object_id")
 
 Annotation = dict[str, Any]
 
@@ -83,8 +85,9 @@ def annotations(export: Export, shard: Shard) -> Iterator[Annotation]:
             instances.area_px.tolist(),
             instances.box_xywh.tolist(),
             instances.score.tolist(),
+            instances.object_id.to_pylist(),
         )
-        for image_id, category_id, size, counts, area, bbox, score in zip(*columns, strict=True):
+        for image_id, category_id, size, counts, area, bbox, score, object_id in zip(*columns, strict=True):
             yield {
                 "id": next_id,
                 "image_id": image_id,
@@ -94,6 +97,7 @@ def annotations(export: Export, shard: Shard) -> Iterator[Annotation]:
                 "bbox": bbox,
                 "iscrowd": 0,
                 "score": score,
+                **({} if object_id is None else {"object_id": object_id}),
             }
             next_id += 1
 
@@ -104,7 +108,7 @@ def recorded(annotations: Iterable[Annotation], results: "ItemList") -> Iterator
     Results have no bbox: beside a mask, COCO's evaluation would take the area from it.
     """
     for annotation in annotations:
-        results.add({key: annotation[key] for key in RESULT_KEYS})
+        results.add({key: annotation[key] for key in RESULT_KEYS if key in annotation})
         yield annotation
 
 

@@ -2,7 +2,7 @@
 
 Make a task of the images with the contents of `labels.json` as its labels ("Raw"), then upload the annotations as
 "CVAT 1.1". Masks are pixel by pixel: run lengths of the mask's box, row by row, zeros first. CVAT finds images by
-name: those whose names XML cannot hold are left out, and counted.
+name: those whose names XML cannot hold are left out, and counted. A given object has its id as an attribute.
 """
 
 import re
@@ -18,12 +18,14 @@ from autolabel.parallel import CPU_THREADS, in_threads
 from autolabel.wording import counted
 
 FILES = r"annotations\.xml|labels\.json"
+OBJECT_ID = {"name": "object_id", "input_type": "text", "mutable": False, "values": [""]}
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
 
 
 def write(export: Export) -> str:
     name_of = {category.id: category.name for category in export.output.record.settings.ontology.categories}
-    labels = [{"name": name, "type": "mask", "attributes": []} for name in name_of.values()]
+    attributes = [OBJECT_ID] if export.output.record.settings.objects else []
+    labels = [{"name": name, "type": "mask", "attributes": attributes} for name in name_of.values()]
     export.write("labels.json", orjson.dumps(labels, option=orjson.OPT_INDENT_2))
     images = (image for image in export.images() if not NOT_XML.search(image.name))
     n_images = n_masks = 0
@@ -62,4 +64,7 @@ def mask_element(instance: Instance, label: str) -> bytes:
     height, width = pixels.shape
     runs = ", ".join(map(str, row_runs(pixels).tolist()))
     box = f'left="{left}" top="{top}" width="{width}" height="{height}"'
-    return f'<mask label={quoteattr(label)} source="auto" occluded="0" rle="{runs}" {box} z_order="0"/>\n'.encode()
+    start = f'<mask label={quoteattr(label)} source="auto" occluded="0" rle="{runs}" {box} z_order="0"'
+    if instance.object_id is None or NOT_XML.search(instance.object_id):
+        return f"{start}/>\n".encode()
+    return f'{start}><attribute name="object_id">{escape(instance.object_id)}</attribute></mask>\n'.encode()

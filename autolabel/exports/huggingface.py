@@ -28,6 +28,7 @@ OBJECTS = pa.struct(
         ("area", pa.list_(pa.int64())),
         ("score", pa.list_(pa.float32())),
         ("phrase", pa.list_(pa.string())),
+        ("object_id", pa.list_(pa.string())),
         ("rle_counts", pa.list_(pa.string())),
     ]
 )
@@ -109,6 +110,7 @@ def converted(export: Export, unit: UnitColumns, schema: pa.Schema) -> pa.Table:
         "area": pa.array(instances.area_px),
         "score": pa.array(instances.score, pa.float32()),
         "phrase": instances.phrase,
+        "object_id": instances.object_id,
         "rle_counts": instances.counts,
     }
     objects = [pa.ListArray.from_arrays(offsets, values[field.name]) for field in OBJECTS]
@@ -144,6 +146,7 @@ def features(export: Export) -> dict[str, Any]:
             "area": sequence(value("int64")),
             "score": sequence(value("float32")),
             "phrase": sequence(value("string")),
+            "object_id": sequence(value("string")),
             "rle_counts": sequence(value("string")),
         },
     }

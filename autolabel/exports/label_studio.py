@@ -95,7 +95,8 @@ def result(export: Export, instance: Instance) -> dict[str, Any]:
     """Return what is of an instance alone in its result."""
     name = export.output.record.settings.ontology.by_id[instance.category_id].name
     value = {"format": "rle", "rle": brush(instance.rle).tolist(), "brushlabels": [name]}
-    return {"score": instance.score, "value": value}
+    meta = {} if instance.object_id is None else {"meta": {"text": [instance.object_id]}}
+    return {"score": instance.score, "value": value, **meta}
 
 
 def shown_uri(export: Export, image: NamedImage) -> str:

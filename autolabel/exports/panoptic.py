@@ -89,4 +89,5 @@ def segment_info(painting: Painting, instance: Instance, segment_id: int) -> dic
         "bbox": [left + x0, top + y0, x1 - x0, y1 - y0],
         "iscrowd": 0,
         "score": instance.score,
+        **({} if instance.object_id is None else {"object_id": instance.object_id}),
     }

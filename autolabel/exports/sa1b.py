@@ -1,7 +1,8 @@
 """SA-1B: one JSON file per image in `sa1b/`, named as the image, as in the data set of Segment Anything.
 
-What SA-1B has and a labelling job does not, its model's own estimates of mask quality, is null; there are no points
-that prompted. `category`, `category_id`, `phrase` and `score` are added.
+`predicted_iou` is that of given objects and of everything, `stability_score` and `point_coords` are there where
+everything was asked for; a job that looks for concepts has none of them: null, null and no points. `category`,
+`category_id`, `phrase`, `object_id` and `score` are added.
 """
 
 from functools import partial
@@ -41,17 +42,19 @@ def write_image(export: Export, stems: Stems, image: NamedImage) -> int:
 
 def annotation(export: Export, instance: Instance, number: int) -> dict[str, Any]:
     height, width = instance.rle.size_hw
+    settings = export.output.record.settings
     return {
         "id": number,
         "segmentation": instance.rle.to_coco(),
         "bbox": list(instance.bbox_xywh),
         "area": instance.area_px,
-        "predicted_iou": None,
-        "stability_score": None,
+        "predicted_iou": None if settings.has_concepts else instance.score,
+        "stability_score": instance.stability,
         "crop_box": [0, 0, width, height],
-        "point_coords": [],
-        "category": export.output.record.settings.ontology.by_id[instance.category_id].name,
+        "point_coords": [] if instance.point_xy is None else [list(instance.point_xy)],
+        "category": settings.ontology.by_id[instance.category_id].name,
         "category_id": instance.category_id,
         "phrase": instance.phrase,
+        "object_id": instance.object_id,
         "score": instance.score,
     }

@@ -31,6 +31,7 @@ from autolabel.output.settings import LabelSettings, RefinedFrom
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.plan import PLAN_NAME
 from autolabel.prompts.categories import prompt_entries, read_categories
+from autolabel.prompts.objects.limits import with_limits
 from autolabel.prompts.ontology import Category, Ontology
 from autolabel.selection.rules import apply_rules
 from autolabel.storage import check_output, open_storage
@@ -82,7 +83,7 @@ def refined_settings(source: JobOutput, config: RefineConfig) -> LabelSettings:
     chosen = {name: getattr(config, name) for name in ("threshold", "min_area", "max_area", "max_instances")}
     settings = replace(
         given,
-        ontology=refined_categories(given.ontology, config),
+        ontology=refined_categories(given.ontology, config, has_concepts=given.has_concepts),
         nms=replace(given.nms, **{name: value for name, value in vars(config.nms).items() if value != SAME}),
         refined_from=RefinedFrom(uri=absolute_uri(source.uri), fingerprint=source.record.fingerprint),
         **{name: value for name, value in chosen.items() if value != SAME},
@@ -99,7 +100,7 @@ def refined_settings(source: JobOutput, config: RefineConfig) -> LabelSettings:
     return settings
 
 
-def refined_categories(there: Ontology, config: RefineConfig) -> Ontology:
+def refined_categories(there: Ontology, config: RefineConfig, *, has_concepts: bool) -> Ontology:
     """Return the categories of `there` with the thresholds and limits that the prompts give them.
 
     Raises:
@@ -108,6 +109,9 @@ def refined_categories(there: Ontology, config: RefineConfig) -> Ontology:
     entries, place = prompt_entries(config.prompts, config.output.storage_options)
     if not entries:
         return there
+    if not has_concepts:
+        known = [{"id": c.id, "name": c.name, "supercategory": c.supercategory} for c in there.categories]
+        return with_limits(known, place=config.output.uri, prompts=entries, prompts_place=place)
     # The tokens of phrases were counted when they were asked for first.
     given = read_categories(entries, place=place, count_tokens=lambda phrases: [0] * len(phrases), max_tokens=0)
     problems = [f"{place}: {name!r} is not in {config.output.uri}" for name in given.by_name.keys() - there.by_name]

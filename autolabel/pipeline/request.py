@@ -16,7 +16,7 @@ from autolabel.inputs.manifests import CellColumn
 from autolabel.pipeline.visual_prompts import objects_source, read_exemplars, read_objects
 from autolabel.prompts.categories import named_in, prompt_entries, read_categories
 from autolabel.prompts.concepts import ImageExemplars
-from autolabel.prompts.objects.categories import categories_of_objects
+from autolabel.prompts.objects.limits import with_limits
 from autolabel.prompts.objects.source import GivenObjects
 from autolabel.prompts.ontology import EVERYTHING, Ontology
 from autolabel.sam3 import checkpoint, download
@@ -102,7 +102,7 @@ def read_ontology(config: LabelConfig, entries: Sequence[Any], place: str, listi
         return EVERYTHING
     if config.objects.given:
         source = objects_source(config, listing)
-        return categories_of_objects(source.categories(), place=source.place, prompts=entries, prompts_place=place)
+        return with_limits(source.categories(), place=source.place, prompts=entries, prompts_place=place)
     max_tokens = ARCHITECTURES[config.model.architecture].max_tokens
     return read_categories(entries, place=place, count_tokens=count_tokens, max_tokens=max_tokens)
 

@@ -41,6 +41,7 @@ def report(config: ReportConfig) -> str:
         output,
         seen.statistics,
         cards,
+        seen.objects,
         n_units_done=len(units),
         works=works(output.storage, output.uri),
         pace=images_per_s(output),

@@ -18,8 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from autolabel.labels.types import Status
 from autolabel.masks.drawing import color_of
 from autolabel.output.job_output import JobOutput
+from autolabel.output.settings import LabelSettings
 from autolabel.report.evaluation import Evaluation
 from autolabel.report.gallery import Card
+from autolabel.report.given_objects import GivenObjects
 from autolabel.report.runtimes import Work
 from autolabel.report.statistics import AREA_EDGES, COUNT_EDGES, REJECT_CODES, SCORE_EDGES, STATUSES, Statistics
 
@@ -33,11 +35,14 @@ REASONS = {
     "present_without_instance": "said to be there, not found",
 }
 
+REASONS_OF_MASKS = {"low_score": "masks that may be wrong, by their predicted IoU"}  # of objects and everything
+
 
 def render(
     output: JobOutput,
     statistics: Statistics,
     cards: Sequence[Card],
+    objects: GivenObjects,
     *,
     n_units_done: int,
     works: Sequence[Work],
@@ -55,7 +60,7 @@ def render(
         style=style,
         script=script,
         policy=policy(style, script),
-        data=inline_json(page_data(statistics, cards, categories)),
+        data=inline_json(page_data(output.record.settings, statistics, cards, categories)),
         title=output.plan.input_root.rstrip("/").rpartition("/")[2] or output.plan.input_root,
         output=output,
         record=output.record,
@@ -74,6 +79,8 @@ def render(
         overlap_limit=lambda limit: "any" if limit is None else f"at most {limit}",
         evaluation=evaluation,
         n_cards=len(cards),
+        objects=objects,
+        object_rows=object_rows(output, objects),
     )
 
 
@@ -92,6 +99,15 @@ def category_rows(output: JobOutput, statistics: Statistics) -> list[dict[str, A
             "mean_score": statistics.score_sum[place] / n if (n := statistics.instances[place]) else None,
         }
         for place, category in enumerate(output.record.settings.ontology.categories)
+    ]
+
+
+def object_rows(output: JobOutput, objects: GivenObjects) -> list[dict[str, Any]]:
+    """Return a row of the table for each object that is shown."""
+    by_id = output.record.settings.ontology.by_id
+    return [
+        {**asdict(row), "category": by_id[row.category_id].name, "image": output.file_name(row.uri)}
+        for row in objects.lowest
     ]
 
 
@@ -134,7 +150,9 @@ def rejected_rows(statistics: Statistics, cards: Sequence[Card]) -> list[dict[st
     return sorted(rows, key=lambda row: -row["n"])
 
 
-def page_data(statistics: Statistics, cards: Sequence[Card], categories: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def page_data(
+    settings: LabelSettings, statistics: Statistics, cards: Sequence[Card], categories: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """Return what the script draws charts and gallery from."""
     return {
         "categories": [{name: row[name] for name in ("name", "color", "threshold")} for row in categories],
@@ -144,7 +162,7 @@ def page_data(statistics: Statistics, cards: Sequence[Card], categories: Sequenc
         "areas": statistics.areas.tolist(),
         "counts": statistics.counts.tolist(),
         "countsOfAll": statistics.counts_of_all.tolist(),
-        "reasons": REASONS,
+        "reasons": REASONS if settings.has_concepts else REASONS | REASONS_OF_MASKS,
         "cards": [asdict(card) for card in cards],
     }
 

@@ -8,6 +8,7 @@ from autolabel.errors import BadInput
 from autolabel.labels.units import read_columns, unit_uri
 from autolabel.output.job_output import JobOutput
 from autolabel.output.passes import in_processes, over_units
+from autolabel.report.given_objects import GivenObjects, given_objects_of
 from autolabel.report.sample import Sampler, Strata, strata_of
 from autolabel.report.statistics import Statistics, statistics_of
 from autolabel.review.doubts import Doubts, unit_doubts
@@ -22,6 +23,7 @@ class Survey:
     statistics: Statistics
     queue: ReviewQueue
     sampler: Sampler
+    objects: GivenObjects
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +32,7 @@ class UnitSurvey:
     doubts: Doubts
     overlaps: Overlaps
     strata: Strata
+    objects: GivenObjects
 
 
 def survey_output(output: JobOutput, config: OutputConfig, units: Sequence[int], n_shown: int) -> Survey:
@@ -42,12 +45,14 @@ def survey_output(output: JobOutput, config: OutputConfig, units: Sequence[int],
     statistics, sampler = Statistics.nothing(n_categories), Sampler(n_shown, n_categories)
     overlaps = Overlaps.nothing(n_categories)
     doubts: list[Doubts] = []
+    objects = GivenObjects()
     for part in over_units(in_processes(survey_unit, units, output, config), len(units)):
         statistics += part.statistics
         overlaps += part.overlaps
+        objects += part.objects
         doubts.append(part.doubts)
         sampler.add(part.strata)
-    return Survey(statistics=statistics, queue=ReviewQueue(doubts, overlaps), sampler=sampler)
+    return Survey(statistics=statistics, queue=ReviewQueue(doubts, overlaps), sampler=sampler, objects=objects)
 
 
 def survey_unit(output: JobOutput, unit: int) -> UnitSurvey:
@@ -59,6 +64,7 @@ def survey_unit(output: JobOutput, unit: int) -> UnitSurvey:
             doubts=doubts,
             overlaps=overlaps,
             strata=strata_of(columns, output.record),
+            objects=given_objects_of(columns),
         )
     except ValueError as error:
         raise BadInput(f"{unit_uri(output.uri, unit)}: a mask is damaged: {error}") from error

@@ -14,6 +14,7 @@ from autolabel.review import reasons
 from autolabel.review.overlaps import Overlaps, pair_number
 from autolabel.review.pairs import (
     SAME_OBJECT_IOU,
+    OverlappingPairs,
     StoredInstances,
     pairs_across_categories,
     pairs_within_categories,
@@ -67,22 +68,18 @@ def unit_doubts(unit: UnitColumns, record: RunRecord) -> tuple[Doubts, Overlaps]
     expected = ExpectedMistakes(len(unit), len(ids))
     score, labels = stored.score, np.flatnonzero(stored.is_label)
     fragments = reasons.fragmented(stored.counts.take(labels).to_pylist(), stored.size_hw[labels])
-    expected.add("low_score", stored, labels, reasons.low_score(score[labels]))
     expected.add("fragmented", stored, labels, fragments)
-
-    same = pairs_within_categories(stored)
-    beside = np.setdiff1d(np.flatnonzero(~stored.is_label), same.second)
-    expected.add("missed_candidate", stored, beside, reasons.missed_candidate(score[beside]))
-    nested = same.select(stored.is_label[same.second] & (same.ios > NESTED_IOS))
-    expected.add("nested", stored, nested.second, reasons.both_right(score[nested.first], score[nested.second]))
-    twins = same.select(stored.is_label[same.first] & ~stored.is_label[same.second] & (same.iou > SAME_OBJECT_IOU))
-    twins = twins.select(stored.prompt_id[twins.first] != stored.prompt_id[twins.second])
-    found, best = np.unique(twins.first, return_index=True)  # the surest of what other phrases say
-    apart = reasons.synonyms_disagree(score[found], score[twins.second[best]])
-    expected.add("synonyms_disagree", stored, found, apart)
-
-    expected.add_absent(unit, ids)
-    shared, overlaps = shared_objects(stored, len(ids))
+    if record.settings.has_concepts:
+        expected.add("low_score", stored, labels, reasons.low_score(score[labels]))
+        add_contradictions(expected, stored)
+        expected.add_absent(unit, ids)
+    else:  # masks that were asked for one by one, and lie in one another by nature; a given object without a label, too
+        doubtful = np.arange(len(score)) if record.settings.objects else labels
+        expected.add("low_score", stored, doubtful, reasons.low_score(score[doubtful]))
+    across = pairs_across_categories(stored)
+    if not record.settings.has_concepts:
+        across = across.select(np.zeros(len(across.first), np.bool_))
+    shared, overlaps = shared_objects(stored, across, len(ids))
     looked_at = unit.status != Status.REJECTED
     doubts = Doubts(
         image_id=unit.image_id[looked_at],
@@ -96,6 +93,21 @@ def unit_doubts(unit: UnitColumns, record: RunRecord) -> tuple[Doubts, Overlaps]
         ),
     )
     return doubts, overlaps
+
+
+def add_contradictions(expected: "ExpectedMistakes", stored: StoredInstances) -> None:
+    """Add what instances of one category say against each other."""
+    score = stored.score
+    same = pairs_within_categories(stored)
+    beside = np.setdiff1d(np.flatnonzero(~stored.is_label), same.second)
+    expected.add("missed_candidate", stored, beside, reasons.missed_candidate(score[beside]))
+    nested = same.select(stored.is_label[same.second] & (same.ios > NESTED_IOS))
+    expected.add("nested", stored, nested.second, reasons.both_right(score[nested.first], score[nested.second]))
+    twins = same.select(stored.is_label[same.first] & ~stored.is_label[same.second] & (same.iou > SAME_OBJECT_IOU))
+    twins = twins.select(stored.prompt_id[twins.first] != stored.prompt_id[twins.second])
+    found, best = np.unique(twins.first, return_index=True)  # the surest of what other phrases say
+    apart = reasons.synonyms_disagree(score[found], score[twins.second[best]])
+    expected.add("synonyms_disagree", stored, found, apart)
 
 
 class ExpectedMistakes:
@@ -136,9 +148,10 @@ def lists_of(row: Ints, value: Ints, n_rows: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(ends.astype(np.int32), value.astype(np.int32))
 
 
-def shared_objects(stored: StoredInstances, n_categories: int) -> tuple[SharedObjects, Overlaps]:
+def shared_objects(
+    stored: StoredInstances, across: OverlappingPairs, n_categories: int
+) -> tuple[SharedObjects, Overlaps]:
     """Return the pairs of categories with labels on one object: by row, at most MAX_PAIRS of each, and all of them."""
-    across = pairs_across_categories(stored)
     pair = pair_number(stored.category[across.first], stored.category[across.second], n_categories)
     product = reasons.both_right(stored.score[across.first], stored.score[across.second])
     labels = stored.is_label

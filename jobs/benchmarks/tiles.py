@@ -117,7 +117,8 @@ def counted(found: Sequence[Sequence[tuple[Instance, str]]], truths: Sequence[Tr
         in_objects = np.array([pixels_in(instance, ids, len(areas)) for instance, _ in instances])
         in_objects = in_objects.reshape(len(instances), len(areas))[:, 1:]
         sizes = np.array([instance.area_px for instance, _ in instances])[:, None]
-        right = np.array([[name == shape for shape in shapes] for _, name in instances]).reshape(in_objects.shape)
+        named = [[name == shape for shape in shapes] for _, name in instances]
+        right = np.array(named, np.bool_).reshape(in_objects.shape)
         iou = in_objects / (sizes + areas[1:] - in_objects)
         half = right & (in_objects > SHARE * areas[1:])
         counts.objects += len(shapes)

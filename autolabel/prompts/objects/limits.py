@@ -1,4 +1,4 @@
-"""The categories of given objects: as their file has them, with the limits that prompts add."""
+"""Categories that are there already, as a file of objects has them, with the limits that prompts add."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,17 +7,17 @@ from autolabel.errors import BadInput, did_you_mean, quoted_value
 from autolabel.prompts.categories import read_names
 from autolabel.prompts.ontology import Ontology, normalized
 
-LIMITS = ("threshold", "max_instances", "supercategory")  # that prompts may add
+LIMITS = ("threshold", "max_instances", "supercategory", "id")  # that prompts may add, an id where there is none
 
 
-def categories_of_objects(
+def with_limits(
     found: Sequence[Mapping[str, Any]], *, place: str, prompts: Sequence[Any], prompts_place: str
 ) -> Ontology:
-    """Return the categories of objects.
+    """Return categories with the limits of prompts.
 
     Args:
-        found: the file's, with `name`, and perhaps `id` and `supercategory`.
-        place: of the file, for problems.
+        found: those that are there, with `name`, and perhaps `id` and `supercategory`.
+        place: where, for problems.
         prompts: mappings of the name of one of them and of limits.
         prompts_place: of the prompts, for problems.
 
@@ -38,13 +38,15 @@ def categories_of_objects(
         name = normalized(str(entry.get("name")))
         if name not in known:
             problems.append(f"{where}: {place} has no category {name!r}{did_you_mean(name, known)}")
-        allowed = ("name", *LIMITS, *(() if "id" in known.get(name, ()) else ("id",)))
         problems += [
-            f"{where}: {field} is not for given objects, only {', '.join(allowed)}"
+            f"{where}: {field} is not for given objects, only name, {', '.join(LIMITS)}"
             for field in entry
-            if field not in allowed
+            if field not in ("name", *LIMITS)
         ]
-        limits[name] = {field: entry[field] for field in allowed if field in entry}
+        there = known.get(name, {})
+        if "id" in entry and entry["id"] != there.get("id", entry["id"]):
+            problems.append(f"{where}: {name!r} has the id {there['id']} in {place}, not {quoted_value(entry['id'])}")
+        limits[name] = {field: entry[field] for field in LIMITS if field in entry}
     if problems:
         raise BadInput(problems)
     entries = [{**entry, **limits.get(normalized(str(entry.get("name"))), {})} for entry in found]
