@@ -37,6 +37,7 @@ class GridResult:
     point_xy: tuple[float, float]  # that prompted it
     score: float  # predicted IoU
     presence: float  # that the point is on an object: sigmoid of the object logit
+    stability: float  # area above 1 over area above -1
     masks: HostTensor  # (1, 4s, 4s) float32 logits, low resolution; perhaps still on their way from a GPU
 
     @property
@@ -52,6 +53,7 @@ class _Candidate:
     point: int
     score: float
     presence: float
+    stability: float
     logits: torch.Tensor  # (4s, 4s)
     bits: npt.NDArray[np.uint64]  # (n,) its cells, packed
     rows: Bools  # (4s,) that have one of them
@@ -89,7 +91,11 @@ class GridSegmenter:
         masks = to_host(torch.stack([candidate.logits for candidate in kept])).split([1] * len(kept))
         return [
             GridResult(
-                point_xy=points_xy[candidate.point], score=candidate.score, presence=candidate.presence, masks=mask
+                point_xy=points_xy[candidate.point],
+                score=candidate.score,
+                presence=candidate.presence,
+                stability=candidate.stability,
+                masks=mask,
             )
             for candidate, mask in zip(kept, masks, strict=True)
         ]
@@ -118,7 +124,8 @@ class GridSegmenter:
         passed: list[list[_Candidate]] = [[] for _ in points]
         if not len(row):
             return passed
-        some, cells = logits[on_device(row, self._device), on_device(which, self._device)], masks[row, which]
+        some = logits[on_device(row, self._device), on_device(which, self._device)]
+        cells = masks[row.numpy(), which.numpy()]
         packed = np.packbits(cells.reshape(len(row), -1), axis=1)
         packed = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
         for index, (at, mask) in enumerate(zip(row.tolist(), which.tolist(), strict=True)):
@@ -127,6 +134,7 @@ class GridSegmenter:
                     point=points[at],
                     score=scores[at, mask].item(),
                     presence=presence[at].item(),
+                    stability=stability[at, mask].item(),
                     logits=some[index],
                     bits=packed[index],
                     rows=cells[index].any(axis=1),
