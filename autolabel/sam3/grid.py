@@ -124,7 +124,8 @@ class GridSegmenter:
         passed: list[list[_Candidate]] = [[] for _ in points]
         if not len(row):
             return passed
-        some, cells = logits[on_device(row, self._device), on_device(which, self._device)], masks[row, which]
+        some = logits[on_device(row, self._device), on_device(which, self._device)]
+        cells = masks[row.numpy(), which.numpy()]
         packed = np.packbits(cells.reshape(len(row), -1), axis=1)
         packed = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
         for index, (at, mask) in enumerate(zip(row.tolist(), which.tolist(), strict=True)):

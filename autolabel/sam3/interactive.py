@@ -265,4 +265,5 @@ def _enlarged(conv: nn.ConvTranspose2d, cells: torch.Tensor) -> torch.Tensor:
     """Make four cells of each by a transposed convolution of size and stride 2: (..., c) to (..., 4, channels)."""
     assert conv.bias is not None
     kernel = conv.weight.permute(2, 3, 1, 0).reshape(-1, conv.in_channels)
-    return functional.linear(cells, kernel, conv.bias.repeat(4)).unflatten(-1, (4, -1))
+    enlarged: torch.Tensor = functional.linear(cells, kernel, conv.bias.repeat(4)).unflatten(-1, (4, -1))
+    return enlarged

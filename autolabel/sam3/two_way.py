@@ -93,8 +93,8 @@ def _projected(
 def _self_attended(
     attention: Any, asking: torch.Tensor, value: torch.Tensor, may_look: torch.Tensor | None
 ) -> torch.Tensor:
-    queries, keys, values = attention.q_proj(asking), attention.k_proj(asking), attention.v_proj(value)
-    return _attended(attention, *(_heads(each, attention) for each in (queries, keys, values)), may_look)
+    queries, keys = (_heads(project(asking), attention) for project in (attention.q_proj, attention.k_proj))
+    return _attended(attention, queries, keys, _heads(attention.v_proj(value), attention), may_look)
 
 
 def _attended(
@@ -108,4 +108,5 @@ def _attended(
 
 def _heads(sequence: torch.Tensor, of: Any) -> torch.Tensor:
     """Turn (M, L, heads x d) into (M, heads, L, d)."""
-    return sequence.unflatten(2, (of.num_heads, -1)).transpose(1, 2)
+    split: torch.Tensor = sequence.unflatten(2, (of.num_heads, -1))
+    return split.transpose(1, 2)

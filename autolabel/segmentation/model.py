@@ -43,7 +43,7 @@ def load_engine(
     Raises:
         DeviceUnusable: it was given a GPU that torch cannot use.
         BadInput: a compiled model is asked for, and there is no compiler.
-        CheckpointError: the weights cannot be had, or are not the ones the job was started with.
+        CheckpointError: the weights cannot be had, are not the ones the job was started with, or lack a part.
     """
     architecture = ARCHITECTURES[config.architecture]
     device = device_of(n_gpus)
@@ -57,7 +57,7 @@ def load_engine(
         seed_weights(model, config.seed)
     else:
         found = download.fetch(config.checkpoint, storage_options=config.storage_options, sha256=sha256)
-        model = checkpoint.load(found.path, architecture, device=device)
+        model = checkpoint.load(found.path, architecture, device=device, parts=parts)
     narrow(model, PRECISIONS[config.precision])
     multiply_in(PRECISIONS[config.precision])
     if memory_mb is None:

@@ -41,7 +41,10 @@ class _Tracker(Sam3TrackerBase):  # type: ignore[misc]  # untyped
 
 def metas_predictor(model: Sam3Image, a: Architecture) -> SAM3InteractiveImagePredictor:
     """Return Meta's predictor with a model's ViT and interactive head. It fills no holes: on a CPU it would not."""
-    predictor = SAM3InteractiveImagePredictor(_Tracker(model, a).to(model.interactive.no_mem_embed.device).eval())
+    tracker = _Tracker(model, a).to(model.interactive.no_mem_embed.device).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit.script", category=FutureWarning)
+        predictor = SAM3InteractiveImagePredictor(tracker)
     predictor._transforms.max_hole_area = 0
     side = a.feature_side
     predictor._bb_feat_sizes = [(4 * side, 4 * side), (2 * side, 2 * side), (side, side)]
