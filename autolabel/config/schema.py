@@ -61,6 +61,11 @@ class LabelConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
 
+    @property
+    def has_concepts(self) -> bool:
+        """Whether the job looks for concepts, as it does where it asks for nothing else."""
+        return not (self.objects.given or self.everything.asked)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StatusConfig:

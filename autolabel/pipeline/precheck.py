@@ -24,8 +24,7 @@ def check_at_first_sight(config: LabelConfig) -> None:
     """
     check_output(config.output.uri)
     problems = list(missing_files(config))
-    other_kind = config.objects.given or config.everything.asked  # whose prompts are no concepts
-    if scheme_of(config.prompts.uri or "") == "file" and not other_kind:
+    if scheme_of(config.prompts.uri or "") == "file" and config.has_concepts:
         try:
             entries, place = prompt_entries(config.prompts, config.input.storage_options)
             # Tokens are counted later, by what comes with torch.

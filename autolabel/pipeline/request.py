@@ -20,7 +20,7 @@ from autolabel.prompts.objects.limits import with_limits
 from autolabel.prompts.objects.source import GivenObjects
 from autolabel.prompts.ontology import EVERYTHING, Ontology
 from autolabel.sam3 import checkpoint, download
-from autolabel.sam3.architecture import ARCHITECTURES
+from autolabel.sam3.architecture import ARCHITECTURES, DETECTOR_ALONE, INTERACTIVE_ALONE
 from autolabel.sam3.text import count_tokens
 from autolabel.storage.uris import absolute_uri
 from autolabel.wording import counted, first_few
@@ -134,7 +134,8 @@ def check_weights(config: LabelConfig) -> CheckedWeights:
         return CheckedWeights(sha256=None, known_tokens=None)
     options, sha256 = config.model.storage_options, config.model.sha256
     found = download.fetch(config.model.checkpoint, storage_options=options, sha256=sha256)
-    checkpoint.check(found.path, ARCHITECTURES[config.model.architecture])
+    parts = DETECTOR_ALONE if config.has_concepts else INTERACTIVE_ALONE
+    checkpoint.check(found.path, ARCHITECTURES[config.model.architecture], parts=parts)
     return CheckedWeights(sha256=found.sha256, known_tokens=checkpoint.known_tokens(found.path))
 
 

@@ -32,8 +32,8 @@ def problems(command: str, *typed: str) -> list[str]:
         ("input={uri: a, url: b}", "input.url: there is no such key; did you mean input.uri=b?"),
         ("format=yolo", "format: a key of `autolabel export`, and none of `autolabel label`"),
         ("nothing.like.it=1", "nothing.like.it: there is no such key; `autolabel label --help` has them all"),
-        ("threshold=high", "threshold: high is not a number"),
-        ("threshold=0,5", "threshold: 0,5 is not a number"),
+        ("threshold=high", "threshold: high is neither a number nor null"),
+        ("threshold=0,5", "threshold: 0,5 is neither a number nor null"),
         ("output.unit_size=2.5", "output.unit_size: 2.5 is not a whole number"),
         ("cluster.max_actors=many", "cluster.max_actors: many is neither a whole number nor null"),
         ("image.apply_exif=maybe", "image.apply_exif: maybe is not true or false"),
@@ -104,7 +104,7 @@ def test_all_mistakes_are_told_at_once_and_what_else_is_wrong_with_the_rest() ->
     assert problems("label", *typed) == [
         "inptu.uri: there is no such key; did you mean input.uri=x?",
         "model: 'sam' is none of demo, sam3, sam3.1 (did you mean 'sam3'?)",
-        "threshold: high is not a number",
+        "threshold: high is neither a number nor null",
         "--fast: there is no such option; settings are typed key=value",
         "keep_threshold: 2.0 is not between 0 and 1",  # and not: input.uri is required
     ]
