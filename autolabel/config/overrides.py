@@ -2,7 +2,9 @@
 
 import re
 
-OTHER_KINDS = frozenset({"objects.uri", "objects.column", "everything.points_per_side"})  # keys that ask for them
+OTHER_KINDS = frozenset(  # keys that ask for them, one by one or as a mapping
+    {"objects", "objects.uri", "objects.column", "everything", "everything.points_per_side"}
+)
 
 
 def expand_prompts(overrides: list[str]) -> list[str]:

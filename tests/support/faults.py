@@ -90,7 +90,8 @@ class HeldEngine:
         if place.phase == "fetching":
             vars(stream)["load_image"] = before(place.hold, load_image)
         elif place.phase == "segmenting":
-            engine.segment = before(place.hold, engine.segment)  # type: ignore[method-assign]
+            for question in ("segment", "segment_objects", "segment_grid"):
+                setattr(engine, question, before(place.hold, getattr(engine, question)))
         elif place.phase == "written":
 
             def written(*arguments: Any) -> bool:
