@@ -24,7 +24,7 @@ from autolabel.errors import BadInput, JobFailed
 from autolabel.redaction import redacted_override
 from autolabel.storage.uris import scheme_of
 
-SHIPPED = ("prompts.uri", "exemplars.uri")  # small files that the driver reads: they go along
+SHIPPED = ("prompts.uri", "exemplars.uri", "objects.uri")  # files that the driver reads: they go along
 SEND_FOR_S = 60.0
 
 
@@ -87,8 +87,13 @@ def places_of_this_machine(settings: Any) -> Iterator[str]:
     """Yield a problem for each path that means nothing to another machine."""
     for key in keys_of(type(settings)):
         value = attrgetter(key.name)(settings)
-        if key.is_place and key.name not in SHIPPED and value and is_relative(value):
+        if key.is_place and value and is_relative(value) and not is_shipped(key.name, value):
             yield f"{key.name}: {value!r} is a path of this machine; the cluster needs a URL, or a path all nodes share"
+
+
+def is_shipped(name: str, uri: str) -> bool:
+    """Tell whether a file goes along: a YOLO data set is many of them, and does not."""
+    return name in SHIPPED and (name != "objects.uri" or uri.lower().endswith(".json"))
 
 
 def is_relative(uri: str) -> bool:
@@ -105,7 +110,7 @@ def stage(folder: Path, settings: Any, overrides: list[str]) -> list[str]:
     for name in SHIPPED:
         group, _, key = name.partition(".")
         uri = getattr(getattr(settings, group, None), key, None)
-        if uri is None or scheme_of(uri) != "file":
+        if uri is None or scheme_of(uri) != "file" or not is_shipped(name, uri):
             continue
         path = Path(uri.removeprefix("file://")).expanduser()
         if not path.is_file():
