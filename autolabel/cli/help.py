@@ -32,8 +32,8 @@ Run a command as a job of a Ray cluster, and follow it from here to its end:
   autolabel submit label input.uri=s3://bucket/photos output.uri=s3://bucket/labels model=sam3.1 cluster=ray
 
 This package goes along, and the files of prompts.uri, exemplars.uri and objects.uri; what they need must be in the
-cluster's image. Everything else must be a URL, or a path that all nodes share. Ctrl-C asks whether the job shall stop, too; without a
-terminal it goes on. The exit code is the command's.
+cluster's image. Everything else must be a URL, or a path that all nodes share. Ctrl-C asks whether the job shall stop,
+too; without a terminal it goes on. The exit code is the command's.
 """
 
 
