@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
@@ -32,6 +32,8 @@ from autolabel.pipeline.request import (
 )
 from autolabel.pipeline.watch import watch
 from autolabel.plan import Plan
+from autolabel.prompts.concepts import ImageExemplars
+from autolabel.prompts.ontology import Ontology
 from autolabel.sam3.engine import Engine
 from autolabel.sam3.text import unknown_words
 from autolabel.storage import Storage, check_output, open_storage
@@ -58,7 +60,7 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
         refuse_labels_without_plan(output, output_uri)
     concepts, listing, boxes = read_request(config, list_input=sealed is None)
     weights = check_weights(config)
-    phrases = [phrase for category in concepts.categories for phrase in category.phrases]
+    phrases = phrases_asked(config, concepts, boxes)
     settings = label_settings(
         config,
         concepts,
@@ -81,6 +83,13 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
         summary = label_missing(job, Plan(output, output_uri), output, held, config.cluster, load)
     place = f"labels in {join(output_uri, LABELS_FOLDER)}"
     return "\n".join([closing_text(summary, concepts), *([note] if note else []), place])
+
+
+def phrases_asked(config: LabelConfig, concepts: Ontology, boxes: Mapping[str, ImageExemplars]) -> list[str]:
+    """Return the phrases of the categories that are asked by text, and not by exemplars alone."""
+    by_boxes = {exemplar.category_id for image in boxes.values() for exemplar in image.exemplars}
+    alone = set() if config.exemplars.use_text else by_boxes
+    return [phrase for category in concepts.categories if category.id not in alone for phrase in category.phrases]
 
 
 def sealed_plan(output: Storage, output_uri: str) -> Plan | None:

@@ -11,7 +11,10 @@ from PIL import Image
 
 from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput, CheckpointError, Refused
+from autolabel.pipeline.job import phrases_asked
 from autolabel.pipeline.refine import refine
+from autolabel.prompts.concepts import Exemplar, ImageExemplars
+from autolabel.prompts.ontology import Category, Ontology
 from tests.support.bad_images import bad_images, good_images
 from tests.support.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify, statuses
 from tests.support.photographs import SIZES_HW
@@ -185,6 +188,17 @@ def test_words_that_the_model_does_not_know_are_told_at_the_start_and_at_the_end
 
 def test_nothing_is_told_of_words_that_the_model_knows(labelled: Path) -> None:
     assert json.loads((labelled / "run.json").read_bytes())["unknown_words"] == []
+
+
+def test_words_of_a_category_that_boxes_show_are_not_asked(scenes: Path) -> None:
+    ontology = Ontology(
+        categories=(Category(id=1, name="a", phrases=("like this",)), Category(id=2, name="b", phrases=("elephant",)))
+    )
+    box = Exemplar(category_id=1, box_cxcywh=(0.5, 0.5, 0.1, 0.1), positive=True)
+    boxes = {"an image": ImageExemplars(size_hw=None, exemplars=(box,))}
+    for use_text, asked in (("true", ["like this", "elephant"]), ("false", ["elephant"])):
+        settings = [f"input.uri={scenes}", "output.uri=x", "prompts=[a]", f"exemplars.use_text={use_text}"]
+        assert phrases_asked(compose_config("label", settings), ontology, boxes) == asked
 
 
 def test_exemplars_prompt_beside_and_instead_of_text(scenes: Path, tmp_path: Path) -> None:
