@@ -108,5 +108,7 @@ class Progress:
     def _say_what_is_safe(self) -> None:
         n_safe = self._n_done_before + self.summary.n_images
         log.warning(
-            "%d of %d images are safe, in files of whole units; the rest is labelled again", n_safe, self._n_images
+            "at least %d of %d images are safe, in files of whole units; the rest is labelled again",
+            n_safe,
+            self._n_images,
         )
