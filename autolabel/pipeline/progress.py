@@ -107,8 +107,4 @@ class Progress:
 
     def _say_what_is_safe(self) -> None:
         n_safe = self._n_done_before + self.summary.n_images
-        log.warning(
-            "at least %d of %d images are safe, in files of whole units; the rest is labelled again",
-            n_safe,
-            self._n_images,
-        )
+        log.warning("at least %d of %d images are safe, in whole units; the rest is done again", n_safe, self._n_images)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_in_quarantine_the_image_that_kills_is_rejected_and_the_others_are_as_ev
 
 def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, _ = prepared(tmp_path, "batch.images=2")
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # images wait for the decoder, which is no decoding
+    job = replace(job, n_cpus=1.0)  # images wait for the decoder, which is no decoding
 
     def slow(owner: object, name: str, seconds: float) -> None:
         work = getattr(owner, name)
@@ -147,13 +147,13 @@ def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: 
 
 
 MEASURE = """
-import os, resource, sys
-os.cpu_count = lambda: 2
+import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from tests.support.engines import FoundNowhere, labeler
 from tests.support.planned import planned_job
 job, _ = planned_job(Path(sys.argv[1]), "batch.prefetch_mb=32")
-one = labeler(job, FoundNowhere())
+one = labeler(replace(job, n_cpus=2.0), FoundNowhere())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 report = one.label_unit(0)
 print(report.summary.n_images, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
