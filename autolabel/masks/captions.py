@@ -26,6 +26,7 @@ ROOM = 2.0  # times a caption's sides: a mask's box, for the caption to stand on
 DIRECTIONS = 12
 DISTANCES = (1.0, 1.5, 2.2, 3.2, 4.5)
 GAP_PX = 3
+MOST_COVERED = 0.3  # of the drawing, by captions: more of them would hide it
 MORE_RGB = (236, 235, 231)
 
 
@@ -92,12 +93,17 @@ def with_captions(canvas: npt.NDArray[np.uint8], captions: Sequence[Caption]) ->
 def place(
     captions: Sequence[Caption], sizes_wh: Sequence[tuple[int, int]], canvas_wh: tuple[int, int]
 ) -> list[Box | None]:
-    """Return the box of each caption, inside the drawing and over no other's; None where there is none nearby."""
+    """Return the box of each caption, inside the drawing and over no other's; None where there is no room."""
     masks = np.array([caption.box_xyxy for caption in captions]).reshape(-1, 4)
     areas = (masks[:, 2:] - masks[:, :2]).prod(axis=1)
     taken: list[Box] = []
     places: list[Box | None] = []
+    room_px = MOST_COVERED * canvas_wh[0] * canvas_wh[1]
     for number, (caption, size_wh) in enumerate(zip(captions, sizes_wh, strict=True)):
+        room_px -= size_wh[0] * size_wh[1]
+        if room_px < 0 and taken:
+            places.append(None)
+            continue
         small = masks[(areas < ROOM**2 * size_wh[0] * size_wh[1]) & (np.arange(len(masks)) != number)]
         best, fewest = None, math.inf
         for box in _choices(caption, size_wh, canvas_wh):

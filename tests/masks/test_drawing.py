@@ -94,6 +94,7 @@ def test_labels_cover_no_other_stay_inside_and_those_without_a_place_are_counted
     places = captions.place(captions_of_all, [(60, 18)] * 200, (256, 256))
     placed = [box for box in places if box is not None]
     assert 9 < len(placed) < 200
+    assert len(placed) * 60 * 18 <= captions.MOST_COVERED * 256 * 256, "they hide the picture"
     assert all(x0 >= 0 and y0 >= 0 and x1 <= 256 and y1 <= 256 for x0, y0, x1, y1 in placed)
     assert not any(captions._overlap(one, other) for n, one in enumerate(placed) for other in placed[:n])
     many = [DrawnInstance(mask=mask, label="whole", color_rgb=RED)] * 200

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from autolabel.labels.types import ImageLabels
@@ -19,6 +20,8 @@ from autolabel.labels.units import done_units, open_unit, read_summary, write_un
 from autolabel.pipeline import load, stream
 from autolabel.pipeline.finish import labels_from_results
 from autolabel.pipeline.timing import StageSeconds
+from autolabel.sam3.device import HostTensor
+from autolabel.sam3.engine import Pair, PairResult
 from autolabel.storage.local import LocalStorage
 from tests.support.deadly import deadly_images, make_deadly
 from tests.support.engines import FoundEverywhere, FoundNowhere, labeler
@@ -144,6 +147,43 @@ def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: 
         assert len(engine.asked) == stream.BATCHES_BEHIND + 1
         may_finish.set()
         assert report.result(60).summary.n_images == 41
+
+
+def test_what_lies_behind_the_model_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred masks of each of 80 prompts weigh hundreds of megabytes an image."""
+    write_scenes(tmp_path / "in", count=12, seed=0)
+    job, _ = planned_job(tmp_path, "batch.images=1")
+    may_finish, waiting = threading.Event(), threading.Event()
+
+    class Heavy(FoundEverywhere):
+        def _result(self, pair: Pair) -> PairResult:
+            found = super()._result(pair)
+            return replace(found, masks=HostTensor(torch.zeros(len(found.scores), 256, 256)))
+
+    engine = Heavy()
+    n_bytes = 3 * 3 * 256 * 256 * 4  # of an image: three masks of each of three prompts, in float32
+    monkeypatch.setattr(stream, "BACKLOG_BYTES", 2 * n_bytes)
+    acquire = stream.Backlog.acquire
+
+    def noted(backlog: stream.Backlog, n: int) -> None:
+        assert n == n_bytes
+        if len(engine.asked) == 3:
+            waiting.set()
+        acquire(backlog, n)
+
+    def held_up(*arguments: Any) -> ImageLabels:
+        assert may_finish.wait(30)
+        return labels_from_results(*arguments)
+
+    monkeypatch.setattr(stream.Backlog, "acquire", noted)
+    monkeypatch.setattr(stream, "labels_from_results", held_up)
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(labeler(job, engine).label_unit, 0)
+        assert waiting.wait(30)
+        time.sleep(0.5)
+        assert len(engine.asked) == 3, "two images of the three lie behind it; one more has no room"
+        may_finish.set()
+        assert report.result(60).summary.n_images == 13
 
 
 MEASURE = """
