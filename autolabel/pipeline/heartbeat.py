@@ -64,6 +64,7 @@ class Pulse:
     units_in_hand: tuple[int, ...] = ()
     n_actors: int = 0
     n_parked: int = 0
+    bad_nodes: frozenset[str] = frozenset()  # on which actors were parked
     last_words: str = ""  # of the process that died last, as far as it had any
 
 
@@ -227,6 +228,7 @@ class HeartbeatActor:
             units_in_hand=tuple(sorted(self._at_work)),
             n_actors=len(self._node_of),
             n_parked=len(self._parked),
+            bad_nodes=frozenset(self._node_of[actor] for actor in self._parked if actor in self._node_of),
             last_words=self._last_words,
         )
 
