@@ -6,7 +6,8 @@ progress bar), for the seconds since anything happened (`watch`), and for the la
 
 A unit that was begun and not ended by the time it is begun again crashed, and its process with it. An actor whose
 process dies DEATHS_TO_PARK times in a row, with no unit done in between, is parked: its device or its node is at fault.
-It keeps what it occupies, so that nobody else gets it, and gives back the units that it was handed.
+It keeps what it occupies, so that nobody else gets it, and gives back the units that it was handed. Those are labelled
+by other actors, on other nodes, once all the rest is done.
 
 The actor imports this module and not torch: a tenth of the memory, and it is there before the first labelling actor.
 """
