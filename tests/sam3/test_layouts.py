@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -83,6 +85,33 @@ def test_what_trainers_write_is_opened(wrap: Callable[[State], Any], state: Stat
     check(tmp_path / "checkpoint.pt", TINY)
     loaded = load(tmp_path / "checkpoint.pt", TINY, device="cpu").state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    ("wrap", "reason"),
+    [
+        (
+            lambda weights: {"model": without(weights, "segmentation_head."), "optimizer": {}, "epoch": 3},
+            "trained without masks .*train it with masks",
+        ),
+        (
+            lambda weights: {"state_dict": prefixed(without(weights, "segmentation_head."), "model."), "epoch": 3},
+            "trained without masks .*train it with masks",
+        ),
+        (
+            lambda weights: {"model": weights, "best_meter_values": {"AP": np.float64(0.5)}},
+            "nothing in it was executed. Save its state dict alone",
+        ),
+    ],
+    ids=["sam3.train, without masks", "Lightning, without masks", "with numpy numbers"],
+)
+def test_what_trainers_write_is_refused_with_its_cause(
+    wrap: Callable[[State], Any], reason: str, state: State, tmp_path: Path
+) -> None:
+    torch.save(wrap(state), tmp_path / "checkpoint.pt")
+    for attempt in (check, partial(load, device="cpu")):
+        with pytest.raises(CheckpointError, match=reason):
+            attempt(tmp_path / "checkpoint.pt", TINY)
 
 
 @pytest.fixture(scope="module")
