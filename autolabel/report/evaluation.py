@@ -40,7 +40,7 @@ class Evaluation:
 
     @property
     def curves(self) -> list[CategoryQuality]:
-        """Of the first categories that have one."""
+        """Return the curves of the first categories that have one."""
         return [one for one in self.categories if one.curve][:MAX_CURVES]
 
 

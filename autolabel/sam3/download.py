@@ -47,7 +47,7 @@ HUB_TRIED_FOR_S = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class HubModel:
-    """What a repository's URI means where it names no file or no revision."""
+    """Defaults of a repository, where its URI names no file or no revision."""
 
     file: str
     revision: str

@@ -189,6 +189,8 @@ def test_the_wheel_holds_the_configuration_and_runs_from_anywhere(tmp_path: Path
         archive.extractall(tmp_path / "site")
     templates = [path.name for path in (ROOT / "autolabel" / "report" / "templates").iterdir()]
     assert all((tmp_path / "site" / "autolabel" / "report" / "templates" / name).is_file() for name in templates)
+    weights = Path("autolabel", "demo", "demo.safetensors")
+    assert (tmp_path / "site" / weights).read_bytes() == (ROOT / weights).read_bytes()
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from autolabel import cli; "
     code += "assert 'site' in cli.__file__; sys.exit(cli.main(['label', '--cfg', 'job', 'prompts=street']))"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
