@@ -56,7 +56,7 @@ def load_job_engine(job: LabelJob) -> Engine:
 
 
 class Hidden:
-    """What actors are told, in a form that Ray prints nothing of: storage options hold credentials."""
+    """Message to actors, in a form that Ray prints nothing of: storage options hold credentials."""
 
     def __init__(self, job: LabelJob, load: Callable[[LabelJob], Engine]) -> None:
         self._pickled = cloudpickle.dumps((job, load))

@@ -44,7 +44,7 @@ def ray_connection(cluster: ClusterConfig) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class ActorPool:
-    """How many labelling actors of what size."""
+    """Number and size of the labelling actors."""
 
     n_least: int  # without them, the job does not begin
     n_initial: int

@@ -59,7 +59,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulse:
-    """What the driver is told of a job."""
+    """Answer to the driver: how a job is."""
 
     seconds_since_progress: float = 0.0
     units_in_hand: tuple[int, ...] = ()

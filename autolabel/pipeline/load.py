@@ -26,7 +26,7 @@ Loaded = TypeVar("Loaded")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """What is known of an image once it is decoded, without its pixels."""
+    """Facts about a decoded image, without its pixels."""
 
     size_hw: tuple[int, int]
     orientation: int

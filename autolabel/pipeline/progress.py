@@ -21,7 +21,7 @@ log = logging.getLogger("autolabel")
 
 
 class Progress:
-    """How far a job is: units that are done, of this run and of earlier ones, and what is in hand in the others.
+    """Progress of a job: units that are done, of this run and of earlier ones, and what is in hand in the others.
 
     Whatever is shown is said to `say`, too, for those who look from elsewhere.
     """

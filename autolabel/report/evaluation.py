@@ -45,7 +45,7 @@ class Evaluation:
 
     @property
     def curves(self) -> list[CategoryQuality]:
-        """Of the categories with the most objects, in their order."""
+        """Return those of the categories with the most objects, in their order."""
         with_curve = [(place, one) for place, one in enumerate(self.categories) if one.curve]
         most = sorted(with_curve, key=lambda pair: -pair[1].n_objects)[:MAX_CURVES]
         return [one for _, one in sorted(most, key=lambda pair: pair[0])]
