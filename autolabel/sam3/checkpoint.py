@@ -2,7 +2,8 @@
 
 Meta's own loader ignores what does not fit, so that a wrong file gives a model of random weights. Here a file fits
 its architecture exactly or is refused with the cause. Which files that are: README.md beside this one; `layouts` says
-by name what they may have besides, and what they may lack.
+by name what they may have besides, and what they may lack. The same goes for the parts of a model that are asked for:
+the detector, the head for points and boxes, or both, each with the ViT; what a file has of the other is not read.
 
 - Half-precision weights are widened to the architecture's own type.
 - What nothing reads is zero where a file lacks it, and the rotary tables are computed.
@@ -10,7 +11,7 @@ by name what they may have besides, and what they may lack.
   the last, is that of every other token.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,8 +20,18 @@ import torch
 from safetensors.torch import save_file
 
 from autolabel.errors import CheckpointError
-from autolabel.sam3.architecture import ARCHITECTURES, Architecture, build_empty, place
-from autolabel.sam3.layouts import Entries, Layout, image_model, layout_of, may_be_absent, unwrapped
+from autolabel.sam3.architecture import ARCHITECTURES, DETECTOR_ALONE, Architecture, Part, build_empty, place
+from autolabel.sam3.layouts import (
+    Entries,
+    Layout,
+    image_model,
+    interactive_head,
+    layout_of,
+    may_be_absent,
+    predicts_iou_itself,
+    saved_name,
+    unwrapped,
+)
 from autolabel.sam3.refusals import cause
 from autolabel.sam3.upstream import Sam3Image
 from autolabel.sam3.weight_files import read, some
@@ -28,6 +39,7 @@ from autolabel.sam3.weight_files import read, some
 __all__ = ["check", "known_tokens", "load", "save"]
 
 TOKEN_TABLE = "backbone.language_backbone.encoder.token_embedding.weight"  # noqa: S105  # no password
+HEAD = "interactive."  # before the names of the head for points and boxes
 TOKEN_IDS = "backbone.language_backbone.encoder.token_embedding.ids"  # noqa: S105
 
 
@@ -37,6 +49,7 @@ class Weights:
 
     entries: Entries
     layout: Layout
+    predicts_iou_itself: bool  # the head for points and boxes, and not the logit of it
 
     def of(self, name: str, expected: torch.Tensor) -> torch.Tensor | None:
         """Return the model's tensor of this name, if the file has it."""
@@ -44,13 +57,13 @@ class Weights:
         return self.layout.join(name, parts) if parts else None
 
 
-def check(path: Path, architecture: Architecture) -> None:
+def check(path: Path, architecture: Architecture, *, parts: Set[Part] = DETECTOR_ALONE) -> None:
     """Compare a checkpoint's names, shapes and kinds of number with an architecture's, reading no weights.
 
     Raises:
-        CheckpointError: the file is not a checkpoint, or not one of this architecture.
+        CheckpointError: the file is not a checkpoint, not one of this architecture, or lacks one of the parts.
     """
-    _fitting(path, architecture, header_only=True)
+    _fitting(path, architecture, parts, header_only=True)
 
 
 def known_tokens(path: Path) -> frozenset[int] | None:
@@ -64,16 +77,18 @@ def known_tokens(path: Path) -> frozenset[int] | None:
     return frozenset(image_model(unwrapped(read(path, header_only=False)))[TOKEN_IDS].tolist())
 
 
-def load(path: Path, architecture: Architecture, *, device: torch.device | str) -> Sam3Image:
-    """Load a checkpoint into a model in eval mode on the device. Memory: one copy, beside the mapped file.
+def load(
+    path: Path, architecture: Architecture, *, device: torch.device | str, parts: Set[Part] = DETECTOR_ALONE
+) -> Sam3Image:
+    """Load parts of a checkpoint into a model in eval mode on the device. Memory: one copy, beside the mapped file.
 
     Raises:
         CheckpointError: as `check`, or weights that are not finite numbers.
     """
-    found = _fitting(path, architecture, header_only=False)
-    model = build_empty(architecture)
+    found = _fitting(path, architecture, parts, header_only=False)
+    model = build_empty(architecture, parts=parts)
     weights = {}
-    for name, expected in _signature(architecture).items():
+    for name, expected in _signature(architecture, frozenset(parts)).items():
         tensor = found.of(name, expected)
         if tensor is None:
             tensor = _instead(name, model, expected)
@@ -82,6 +97,8 @@ def load(path: Path, architecture: Architecture, *, device: torch.device | str) 
     if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
         raise CheckpointError(f"{path}: {some(bad)} hold NaN or infinite weights")
     model.load_state_dict(weights, strict=True, assign=True)
+    if found.predicts_iou_itself and Part.INTERACTIVE in parts:
+        model.interactive.sam_mask_decoder.iou_prediction_head.sigmoid_output = False
     return place(model, architecture, device=device)
 
 
@@ -93,7 +110,7 @@ def save(
     token_ids: Sequence[int] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a model's weights as safetensors, with the keys that Meta's image model has.
+    """Write a model's weights as safetensors, with the keys that Meta's image model has, its predictor among them.
 
     Args:
         dtype: of the weights in the file; by default that of the model.
@@ -104,7 +121,7 @@ def save(
         ValueError: `token_ids` leaves out rows that are not equal.
     """
     weights = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        saved_name(name): (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in model.state_dict().items()
     }
     if token_ids is not None:
@@ -155,22 +172,21 @@ def _instead(name: str, model: Sam3Image, expected: torch.Tensor) -> torch.Tenso
     return computed
 
 
-def _fitting(path: Path, architecture: Architecture, *, header_only: bool) -> Weights:
+def _fitting(path: Path, architecture: Architecture, parts: Set[Part], *, header_only: bool) -> Weights:
     """Read the weights of a file, if they are those of the architecture.
 
     Raises:
         CheckpointError: with the cause if the names tell, the architecture that it would fit, or all that differs.
     """
     everything = unwrapped(read(path, header_only=header_only))
-    entries = image_model(everything)
-    layout = layout_of(entries)
-    signature = _signature(architecture)
-    found = _with_whole_table(entries, signature, path)
+    layout = layout_of(image_model(everything))
+    signature = _signature(architecture, frozenset(parts))
+    found = _of_parts(everything, architecture, parts, layout, path)
     problems = _differences(found, signature, layout)
     if not problems:
-        return Weights(entries=found, layout=layout)
+        return Weights(entries=found, layout=layout, predicts_iou_itself=predicts_iou_itself(everything))
     for name, other in ARCHITECTURES.items():
-        if other != architecture and not _differences(found, _signature(other), layout):
+        if other != architecture and not _differences(found, _signature(other, frozenset(parts)), layout):
             raise CheckpointError(
                 f"{path}: this is a checkpoint of the architecture {name!r}, not of the one asked for"
             )
@@ -178,6 +194,25 @@ def _fitting(path: Path, architecture: Architecture, *, header_only: bool) -> We
     if reason := cause(everything.keys(), found=found.keys(), needed=needed):
         raise CheckpointError(f"{path}: {reason}")
     raise CheckpointError(f"{path}: not a checkpoint of this architecture: {'; '.join(problems)}")
+
+
+def _of_parts(everything: Entries, architecture: Architecture, parts: Set[Part], layout: Layout, path: Path) -> Entries:
+    """Choose what a file holds of the parts, the head's tensors by the model's names; names of no part stay.
+
+    Raises:
+        CheckpointError: as `_with_whole_table`.
+    """
+    entries = image_model(everything)
+    if Part.DETECTOR in parts:
+        found = _with_whole_table(entries, _signature(architecture, DETECTOR_ALONE), path)
+    else:
+        of_detector, _ = _expected(_signature(architecture, DETECTOR_ALONE), layout)
+        asked, _ = _expected(_signature(architecture, frozenset(parts)), layout)
+        others = (of_detector.keys() | {TOKEN_IDS}) - asked.keys()
+        found = {name: tensor for name, tensor in entries.items() if name not in others}
+    if Part.INTERACTIVE in parts:
+        found |= {HEAD + name: tensor for name, tensor in interactive_head(everything).items()}
+    return found
 
 
 def _expected(signature: Mapping[str, torch.Tensor], layout: Layout) -> tuple[Entries, set[str]]:
@@ -216,7 +251,7 @@ def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
 
 
 @cache
-def _signature(architecture: Architecture) -> Mapping[str, torch.Tensor]:
-    """Return tensors without memory, of every name, shape and type that an architecture's state dict has."""
-    state: dict[str, torch.Tensor] = build_empty(architecture).state_dict()
+def _signature(architecture: Architecture, parts: frozenset[Part]) -> Mapping[str, torch.Tensor]:
+    """Return tensors without memory, of every name, shape and type that the state dict of these parts has."""
+    state: dict[str, torch.Tensor] = build_empty(architecture, parts=parts).state_dict()
     return state

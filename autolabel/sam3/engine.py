@@ -1,9 +1,10 @@
-"""Pixels and concepts in, instances out: batches of images by batches of prompts through one SAM3.
+"""Pixels and prompts in, instances out: batches of images by batches of concepts or of objects through one SAM3.
 
-Images are encoded once per batch, phrases once per engine, and any mix of (image, concept) pairs shares a decoder pass.
+Images are encoded once per batch, phrases once per engine, and any mix of (image, concept) pairs shares a decoder pass,
+as does any mix of objects on images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -13,21 +14,31 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import pad
 
-from autolabel.sam3.architecture import Architecture
+from autolabel.sam3 import sizes
+from autolabel.sam3.architecture import Architecture, Part, parts_of
 from autolabel.sam3.chunks import Chunks, padded
 from autolabel.sam3.device import HostTensor, on_device, records, to_host
 from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
+from autolabel.sam3.grid import GridResult, GridSegmenter, GridSettings
+from autolabel.sam3.interactive import ObjectFeatures, ObjectForward
+from autolabel.sam3.objects import ObjectQuery, ObjectResult, ObjectSegmenter
 from autolabel.sam3.preprocess import normalize
 from autolabel.sam3.text import VISUAL, TextCache
 from autolabel.sam3.upstream import Prompt, Sam3Image
 
 Item = TypeVar("Item")
+Features = TypeVar("Features")
+Result = TypeVar("Result")
 
 LARGEST_TENSOR = 2**30  # elements
 WITHOUT_GRAPHS = (
     "the GPU ran out of memory in a compiled model, whose CUDA graphs cannot be used after that: the process must end; "
     "batch.memory_mb=... takes less at a time, and with model.compile=false it goes on with smaller pieces by itself"
 )
+NOT_LOADED = {
+    Part.DETECTOR: "this model was loaded for points and boxes alone: it has no detector, which answers concepts",
+    Part.INTERACTIVE: "this model was loaded for concepts alone: it has no head for points and boxes",
+}
 
 
 class GraphsLost(RuntimeError):
@@ -83,59 +94,144 @@ class Engine:
 
         `compiled`: by torch.compile, for few shapes (`chunks.SIZES`): each is compiled when it first occurs.
         """
-        self._forward = Forward(model, compiled=compiled)
+        self._parts = parts_of(model)
         self._compiled = compiled
         self._recorded = compiled and records(device)
-        self._architecture = architecture
+        self._architecture = a = architecture
         self._device = device
-        self._texts = TextCache(model, device=device)
         memory = memory_mb * 1_000_000
 
-        def chunks(of: str, *, each_bytes: int, each_elements: int, few_sizes: bool) -> Chunks:
+        def chunks(of: str, *, each_bytes: int, each_elements: int, few_sizes: bool = False) -> Chunks:
             largest = min(memory // each_bytes, LARGEST_TENSOR // each_elements)
             return Chunks(largest, of, few_sizes=few_sizes, try_smaller=not self._recorded)
 
-        a = architecture
-        self._images = chunks("images", each_bytes=image_bytes(a), each_elements=image_elements(a), few_sizes=compiled)
-        self._pairs = chunks("pairs", each_bytes=pair_bytes(a), each_elements=pair_elements(a), few_sizes=compiled)
-        self._hits = chunks("pairs with masks", each_bytes=hit_bytes(a), each_elements=hit_elements(a), few_sizes=False)
+        self._images = chunks(
+            "images", each_bytes=sizes.image_bytes(a), each_elements=sizes.image_elements(a), few_sizes=compiled
+        )
+        if Part.DETECTOR in self._parts:
+            self._forward = Forward(model, compiled=compiled)
+            self._texts = TextCache(model, device=device)
+            self._pairs = chunks(
+                "pairs", each_bytes=sizes.pair_bytes(a), each_elements=sizes.pair_elements(a), few_sizes=compiled
+            )
+            self._hits = chunks("pairs with masks", each_bytes=sizes.hit_bytes(a), each_elements=sizes.hit_elements(a))
+        if Part.INTERACTIVE in self._parts:
+            trunk, head = model.backbone.vision_backbone.trunk, model.interactive
+            self._object_forward = forward = ObjectForward(trunk, head, compiled=compiled)
+            objects = chunks("objects", each_bytes=sizes.object_bytes(a), each_elements=sizes.object_elements(a))
+            self._objects = ObjectSegmenter(
+                forward, resolution=a.resolution, device=device, chunks=objects, few_forms=compiled
+            )
+            self._grid = GridSegmenter(forward, resolution=a.resolution, device=device, chunks=objects)
 
     @torch.inference_mode()
     def segment(self, pixels: torch.Tensor, pairs: Sequence[Pair]) -> list[PairResult]:
         """Give results in the order of the pairs; pixels are uint8 (B, 3, R, R), as `preprocess.resize` makes them.
 
         Raises:
-            ValueError: pixels of another size or type, or a pair of an image that is not there.
+            ValueError: pixels of another size or type, a pair of an image that is not there, or a model without the
+                detector.
             torch.OutOfMemoryError: a single image with a single pair does not fit.
             GraphsLost: a compiled model has run out of a GPU's memory.
+        """
+        self._needs(Part.DETECTOR)
+
+        def answer(features: ImageFeatures, asked: Sequence[tuple[int, int]]) -> Iterable[PairResult]:
+            # As many boxes together: little padding.
+            in_passes = sorted(asked, key=lambda each: len(pairs[each[0]].boxes_cxcywh))
+            of_features = [replace(pairs[index], image=row) for index, row in in_passes]
+            found = self._pairs.run(of_features, partial(self._segment_pairs, features))
+            results = dict(zip(in_passes, found, strict=True))
+            return [results[each] for each in asked]
+
+        return self._by_image(pixels, [pair.image for pair in pairs], self._forward.images, answer)
+
+    @torch.inference_mode()
+    def segment_objects(self, pixels: torch.Tensor, queries: Sequence[ObjectQuery]) -> list[ObjectResult]:
+        """Give the mask of each object, in the order of the queries; pixels as `segment` takes them.
+
+        One point alone may mean several things: the best of three masks by predicted IoU. Otherwise the single mask,
+        or, where that is not stable, the best of the three, as Meta's predictor has it. No holes are filled.
+
+        Raises:
+            ValueError: as `segment`, a mask to refine of another shape or type, or a model without the head.
+            torch.OutOfMemoryError: a single image with a single object does not fit.
+            GraphsLost: a compiled model has run out of a GPU's memory.
+        """
+        self._needs(Part.INTERACTIVE)
+        side = 4 * self._architecture.feature_side
+        masks = [query.mask_logits for query in queries if query.mask_logits is not None]
+        if wrong := [mask for mask in masks if mask.shape != (side, side) or mask.dtype != torch.float32]:
+            raise ValueError(f"{len(wrong)} masks to refine are not float32 ({side}, {side}): {tuple(wrong[0].shape)}")
+
+        def answer(features: ObjectFeatures, asked: Sequence[tuple[int, int]]) -> Iterable[ObjectResult]:
+            return self._objects.segment(features, [replace(queries[index], image=row) for index, row in asked])
+
+        return self._by_image(pixels, [query.image for query in queries], self._object_forward.images, answer)
+
+    @torch.inference_mode()
+    def segment_grid(
+        self, pixels: torch.Tensor, image: int, points_xy: Sequence[tuple[float, float]], settings: GridSettings
+    ) -> list[GridResult]:
+        """Give the masks of everything that a grid of points finds in one of the images, best first.
+
+        Args:
+            pixels: as `segment` takes them.
+            image: index in the batch.
+            points_xy: fractions of the image's width and height, in any order.
+            settings: which of the three masks of each point stay.
+
+        Raises:
+            ValueError, torch.OutOfMemoryError, GraphsLost: as `segment_objects`.
+        """
+        self._needs(Part.INTERACTIVE)
+
+        def answer(features: ObjectFeatures, asked: Sequence[tuple[int, int]]) -> Iterable[list[GridResult]]:
+            return [self._grid.segment(features.of_image(row), points_xy, settings) for _, row in asked]
+
+        (results,) = self._by_image(pixels, [image], self._object_forward.images, answer)
+        return results
+
+    def _needs(self, part: Part) -> None:
+        if part not in self._parts:
+            raise ValueError(NOT_LOADED[part])
+
+    def _by_image(
+        self,
+        pixels: torch.Tensor,
+        images: Sequence[int],
+        encode: Callable[[torch.Tensor], Features],
+        answer: Callable[[Features, Sequence[tuple[int, int]]], Iterable[Result]],
+    ) -> list[Result]:
+        """Answer questions about images of a batch, some images at a time, each encoded once.
+
+        Args:
+            images: of each question.
+            encode: makes features of normalised pixels.
+            answer: makes a result of each (question, row of the features).
         """
         side = self._architecture.resolution
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (3, side, side):
             raise ValueError(f"pixels are {pixels.dtype} {tuple(pixels.shape)}, not uint8 (B, 3, {side}, {side})")
-        if stray := [pair.image for pair in pairs if not 0 <= pair.image < len(pixels)]:
-            raise ValueError(f"pairs of images {stray} in a batch of {len(pixels)}")
+        if stray := [image for image in images if not 0 <= image < len(pixels)]:
+            raise ValueError(f"images {stray} are asked about in a batch of {len(pixels)}")
         of_image: dict[int, list[int]] = {}
-        for index, pair in enumerate(pairs):
-            of_image.setdefault(pair.image, []).append(index)
+        for index, image in enumerate(images):
+            of_image.setdefault(image, []).append(index)
 
-        def segment_images(images: Sequence[int]) -> Iterator[tuple[int, PairResult]]:
-            together = _chosen(pixels, self._filled_up(images))
-            features = self._forward.images(normalize(on_device(together, self._device)))
-            place = {image: position for position, image in enumerate(images)}
-            indexed = [
-                (index, replace(pairs[index], image=place[image])) for image in images for index in of_image[image]
-            ]
-            indexed.sort(key=lambda item: len(item[1].boxes_cxcywh))  # as many boxes together: little padding
-            in_order = self._pairs.run([pair for _, pair in indexed], partial(self._segment_pairs, features))
-            return zip([index for index, _ in indexed], in_order, strict=True)
+        def some_images(some: Sequence[int]) -> Iterator[tuple[int, Result]]:
+            together = _chosen(pixels, self._filled_up(some))
+            features = encode(normalize(on_device(together, self._device)))
+            asked = [(index, row) for row, image in enumerate(some) for index in of_image[image]]
+            return zip([index for index, _ in asked], answer(features, asked), strict=True)
 
         try:
-            results = dict(self._images.run(sorted(of_image), segment_images))
+            results = dict(self._images.run(sorted(of_image), some_images))
         except torch.OutOfMemoryError as error:
             if not self._recorded:
                 raise
             raise GraphsLost(f"{WITHOUT_GRAPHS} ({error})") from error
-        return [results[index] for index in range(len(pairs))]
+        return [results[index] for index in range(len(images))]
 
     def _segment_pairs(self, features: ImageFeatures, pairs: Sequence[Pair]) -> Iterator[PairResult]:
         """Decode pairs of encoded images in one pass; the host waits for it once, and for its masks not at all."""
@@ -231,41 +327,3 @@ def _chosen(pixels: torch.Tensor, images: Sequence[int]) -> torch.Tensor:
 def token_bucket(n_tokens: int) -> int:
     """Return to how many tokens a compiled model's prompts are padded: 8, 16, 32 and so on."""
     return max(8, 1 << (n_tokens - 1).bit_length())
-
-
-# Of an item in the largest tensor of its pass: indices of 32 bits must be enough for all of them, with room to spare.
-
-
-def image_elements(a: Architecture) -> int:
-    """Return the elements of the ViT's feed-forward layer."""
-    return a.feature_side**2 * int(a.vit_width * a.vit_mlp_ratio)
-
-
-def pair_elements(a: Architecture) -> int:
-    """Return those of the fusion encoder's feed-forward layer, or of the bias of the decoder's attention."""
-    return a.feature_side**2 * max(a.ffn_width, a.heads * (1 + a.queries))
-
-
-def hit_elements(a: Architecture) -> int:
-    """Return those of the finest map of the pixel decoder."""
-    return a.width * (4 * a.feature_side) ** 2
-
-
-# Estimates, in float32, of what a pass holds at its height, by its largest tensors; halving corrects them.
-
-
-def image_bytes(a: Architecture) -> int:
-    """Return those of one image in the ViT: its widest layer, and attention over everything."""
-    n_cells = a.feature_side**2
-    return 4 * n_cells * int(a.vit_width * (6 + 2 * a.vit_mlp_ratio))
-
-
-def pair_bytes(a: Architecture) -> int:
-    """Return those of one pair in fusion encoder and decoder: the widest layer, and the bias of the attention."""
-    n_cells = a.feature_side**2
-    return 4 * n_cells * (8 * a.width + 2 * a.ffn_width + 3 * a.heads * (1 + a.queries))
-
-
-def hit_bytes(a: Architecture) -> int:
-    """Return those of one pair whose masks are made: the pixel decoder's finest map, and masks of all its queries."""
-    return 4 * (4 * a.feature_side) ** 2 * (4 * a.width + a.queries)

@@ -29,7 +29,7 @@ from autolabel.sam3.upstream import (
     gen_sineembed_for_position,
     inverse_sigmoid,
 )
-from autolabel.sam3.vit_attention import rotate_in_real_numbers
+from autolabel.sam3.vit_attention import rotate_as_fits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,9 +74,7 @@ class Forward:
         side = model.transformer.decoder.compilable_stored_size[0]
         neck = model.backbone.vision_backbone
         self._positions = _sequence(neck.position_encoding(torch.empty(1, 1, side, side, device=self._device)))
-        narrow = neck.trunk.blocks[0].attn.qkv.weight.dtype != torch.float32
-        if compiled or (narrow and self._device.type != "cpu"):
-            rotate_in_real_numbers(neck.trunk)
+        rotate_as_fits(neck.trunk, compiled=compiled)
         steps: list[tuple[Stage, bool]] = [
             (self._encoded, True),
             (self._searched, True),

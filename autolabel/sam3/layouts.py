@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autolabel.sam3.transformers_names import from_transformers, to_transformers
+from autolabel.sam3.transformers_names import from_transformers, head_of_transformers, to_transformers
 
 WRAPPERS = ("module.", "model.", "_orig_mod.")  # before every name: torch's DDP, Lightning, torch.compile
 DETECTORS = ("detector.", "detector_model.", "sam3_model.")  # Meta, transformers, Meta's older files
@@ -45,6 +45,12 @@ INTERACTIVE = (
     (r"tracker\.model\.interactive_sam_(?=prompt_encoder\.|mask_decoder\.)", "sam_"),
     (r"tracker\.model\.interactivity_no_mem_embed$", "no_mem_embed"),
     (r"(tracker|inst_interactive_predictor\.model)\.(?=sam_prompt_encoder\.|sam_mask_decoder\.|no_mem_embed$)", ""),
+)
+
+# How this project's own files have it: as an image model with an interactive predictor.
+SAVED = (
+    ("interactive.sam2_convs.", "backbone.vision_backbone.sam2_convs."),
+    ("interactive.", "inst_interactive_predictor.model."),
 )
 
 Entries = dict[str, torch.Tensor]
@@ -90,17 +96,27 @@ def image_model(entries: Entries) -> Entries:
 
 
 def interactive_head(entries: Entries) -> Entries:
-    """Choose the tensors of the head of point and box prompts, by SAM 3's names; none where a file has none.
-
-    Whoever builds that head takes all of its 167 or none: a file with a part of them is refused.
-    """
-    head = {}
+    """Choose the tensors of the head of point and box prompts, by SAM 3's names; none where a file has none."""
+    head = head_of_transformers(entries)
     for name, tensor in entries.items():
         for pattern, replacement in INTERACTIVE:
             if found := re.match(pattern, name):
                 head[replacement + name[found.end() :]] = tensor
                 break
     return head
+
+
+def predicts_iou_itself(names: Collection[str]) -> bool:
+    """Tell whether the head of a file was trained to predict the IoU itself, and not its logit: SAM 3.1's was."""
+    return any(name.startswith("tracker.model.interactive_sam_mask_decoder.") for name in names)
+
+
+def saved_name(name: str) -> str:
+    """Return by which name this project's own files have a tensor of the model."""
+    for here, there in SAVED:
+        if name.startswith(here):
+            return there + name.removeprefix(here)
+    return name
 
 
 def may_be_absent(name: str) -> bool:

@@ -2,9 +2,9 @@
 
 The layers in which nine tenths of the operations are: those of the ViT's blocks, and the fusion encoder's
 self-attention and feed-forward. Such a layer takes what it is given as bfloat16; what it gives is added to a float32
-stream, as under Meta's autocast. All the rest stays float32: a score or a box must not jump by 1/256, nor an outline,
-which is where a sum over the channels of the finest map crosses 0. What that costs and gains:
-jobs/benchmarks/README.md.
+stream, as under Meta's autocast. All the rest stays float32, the head for points and boxes too: a score or a box must
+not jump by 1/256, nor an outline, which is where a sum over the channels of the finest map crosses 0. What that costs
+and gains: jobs/benchmarks/README.md.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from autolabel.sam3.architecture import Part, parts_of
 from autolabel.sam3.upstream import Sam3Image
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -51,5 +52,6 @@ def multiply_in(dtype: torch.dtype) -> None:
 def _wide_layers(model: Sam3Image) -> Iterator[nn.Module]:
     for block in model.backbone.vision_backbone.trunk.blocks:
         yield from (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
-    for layer in model.transformer.encoder.layers:
+    encoder_layers = model.transformer.encoder.layers if Part.DETECTOR in parts_of(model) else ()
+    for layer in encoder_layers:
         yield from (layer.self_attn, layer.linear1, layer.linear2)

@@ -7,6 +7,7 @@ from autolabel.sam3.layouts import DETECTORS
 MASKS = ("segmentation_head.", "mask_decoder.")  # Meta's name, transformers' name
 TEXT = ("backbone.language_backbone.", "text_encoder.", "text_projection.")
 TRUNK = ("backbone.vision_backbone.trunk.", "vision_encoder.backbone.")
+HEAD = ("interactive.",)  # the head for points and boxes, by the model's names
 OLDER = ("image_encoder.", "memory_encoder.", "shared_image_embedding.")  # no name of SAM3's begins so
 
 ADAPTER = (
@@ -20,6 +21,11 @@ OLDER_SAM = (
 NO_DETECTOR = (
     "holds a tracker without the detector that finds concepts; take the whole file that it is a part of, such as "
     "sam3.pt"
+)
+NO_HEAD = (
+    "has no head for points and boxes: it holds a detector alone, as sam3.train, Sam3Model.save_pretrained and most "
+    "fine-tuning write it, which finds concepts; for the masks of given points and boxes, take a whole file of SAM 3, "
+    "model=sam3 or model=sam3.1"
 )
 NO_MASKS = (
     "has no segmentation head: the model was trained without masks (enable_segmentation: False) and makes none; train "
@@ -40,16 +46,18 @@ def cause(names: Collection[str], *, found: Set[str], needed: Set[str]) -> str |
 
     Args:
         names: all of the file's, what training has put before them taken off.
-        found: those of its image model, without prefix.
+        found: those of the parts asked for, without prefix.
         needed: those that a file of its layout cannot lack.
     """
     if any("lora_" in name for name in names):
         return ADAPTER
     if any(name.startswith(OLDER) for name in names) and not any(name.startswith(DETECTORS) for name in names):
         return OLDER_SAM
-    if names and not found:
+    if names and found <= _below(HEAD, found):
         return NO_DETECTOR
     missing = needed - found
+    if missing and missing == _below(HEAD, needed):
+        return NO_HEAD
     if missing and missing == _below(MASKS, needed):
         return NO_MASKS
     if missing <= _below(TEXT + TRUNK, needed):

@@ -11,7 +11,10 @@ import torch
 
 from autolabel.sam3.upstream import Sam3Image
 
-EMBEDDING = re.compile(r"(token_embedding|query_embed|presence_token|label_embed|cls_embed)\.weight$")
+EMBEDDING = re.compile(
+    r"(token_embedding|query_embed|presence_token|label_embed|cls_embed"
+    r"|point_embeddings\.\d|not_a_point_embed|no_mask_embed|iou_token|mask_tokens|obj_score_token)\.weight$"
+)
 NORM = re.compile(r"(norm\w*|norms\.\d+|ln_\w+)\.weight$")
 
 # Factors on the standard deviation that keeps a layer's output as large as its input, found by trying. They make the
@@ -29,6 +32,7 @@ GAINS = {
     r"decoder\.presence_token_head\.layers\.2\.weight": 8.0,
     r"dot_prod_scoring\.hs_proj\.weight": 5.0,
     r"mask_predictor\.mask_embed\.layers\.2\.weight": 2.0,
+    r"output_hypernetworks_mlps\.\d\.layers\.2\.weight": 1.5,
 }
 PRESENT = 2.5  # bias of the presence logit: more concepts present than absent
 SMALL_BOXES = torch.tensor([0.0, 0.0, -1.5, -1.5])  # bias of the reference points' logits: a fifth of the image
@@ -38,12 +42,16 @@ SMALL_BOXES = torch.tensor([0.0, 0.0, -1.5, -1.5])  # bias of the reference poin
 def seed_weights(model: Sam3Image, seed: int) -> None:
     """Overwrite every parameter with values that depend on the seed, the names and the shapes alone.
 
-    The same on any device, and neither reading nor moving torch's global random state.
+    The same on any device, and neither reading nor moving torch's global random state. The random frequencies of the
+    interactive head's positions, which are no parameter, are overwritten, too.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         values = torch.randn(parameter.shape, generator=generator)
         parameter.copy_(_scaled(name, values))
+    for name, buffer in model.named_buffers():
+        if name.endswith("positional_encoding_gaussian_matrix"):
+            buffer.copy_(torch.randn(buffer.shape, generator=generator))
 
 
 def _scaled(name: str, values: torch.Tensor) -> torch.Tensor:

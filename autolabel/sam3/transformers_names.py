@@ -3,14 +3,17 @@
 Beside the renaming, three rules: what Meta keeps in one tensor for queries, keys and values is three there;
 `text_projection` is transposed; the position embedding lacks its first row, the class token's, which nothing reads.
 The rotary tables and the projections of exemplar points are not there at all.
+
+The head for points and boxes is the image part of the tracker in a `Sam3VideoModel`; see `head_of_transformers`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import torch
 
+HEAD = "interactive."
 ABSENT = re.compile(r"geometry_encoder\.points_|.*\.attn\.freqs_cis$")
 POSITIONS = "backbone.vision_backbone.trunk.pos_embed"
 PROJECTION = "backbone.language_backbone.encoder.text_projection"
@@ -139,10 +142,68 @@ RENAMED: tuple[tuple[str, str, dict[str, str]], ...] = (
 NUMBERED_FROM_1 = ("detr_decoder.", "dot_product_scoring.")  # the layers of their MLPs: `layers.0` is `layer1`
 
 
+# The head's names there and here, below the model's part of each; a layer's numbers are kept.
+HEAD_RENAMED: tuple[tuple[str, str], ...] = (
+    (r"tracker_neck\.fpn_layers\.(?=[012]\.)", "sam2_convs."),
+    (r"tracker_model\.no_memory_embedding$", "no_mem_embed"),
+    (r"tracker_model\.(?=prompt_encoder\.|mask_decoder\.)", "sam_"),
+)
+HEAD_PARTS: tuple[tuple[str, str], ...] = (
+    (r"^(sam2_convs\.0\.)scale_layers\.0\.", r"\1dconv_2x2_0."),
+    (r"^(sam2_convs\.0\.)scale_layers\.2\.", r"\1dconv_2x2_1."),
+    (r"^(sam2_convs\.1\.)scale_layers\.0\.", r"\1dconv_2x2."),
+    (r"^(sam2_convs\.\d\.)proj1\.", r"\1conv_1x1."),
+    (r"^(sam2_convs\.\d\.)proj2\.", r"\1conv_3x3."),
+    (
+        r"^(sam_prompt_encoder\.)shared_embedding\.positional_embedding$",
+        r"\1pe_layer.positional_encoding_gaussian_matrix",
+    ),
+    (r"^(sam_prompt_encoder\.)mask_embed\.conv1\.", r"\1mask_downscaling.0."),
+    (r"^(sam_prompt_encoder\.)mask_embed\.layer_norm1\.", r"\1mask_downscaling.1."),
+    (r"^(sam_prompt_encoder\.)mask_embed\.conv2\.", r"\1mask_downscaling.3."),
+    (r"^(sam_prompt_encoder\.)mask_embed\.layer_norm2\.", r"\1mask_downscaling.4."),
+    (r"^(sam_prompt_encoder\.)mask_embed\.conv3\.", r"\1mask_downscaling.6."),
+    (r"^(sam_mask_decoder\.)upscale_conv1\.", r"\1output_upscaling.0."),
+    (r"^(sam_mask_decoder\.)upscale_layer_norm\.", r"\1output_upscaling.1."),
+    (r"^(sam_mask_decoder\.)upscale_conv2\.", r"\1output_upscaling.3."),
+    (r"^(sam_mask_decoder\.transformer\.layers\.\d\.mlp\.)proj_in\.", r"\1lin1."),
+    (r"^(sam_mask_decoder\.transformer\.layers\.\d\.mlp\.)proj_out\.", r"\1lin2."),
+    (r"^(sam_mask_decoder\.transformer\.layers\.\d\.)layer_norm(\d)\.", r"\1norm\2."),
+    (r"^(sam_mask_decoder\.transformer\.)layer_norm_final_attn\.", r"\1norm_final_attn."),
+    (r"^(sam_mask_decoder\.transformer\..*attn.*\.)o_proj\.", r"\1out_proj."),
+    (r"^(sam_mask_decoder\.(?:\w+_head|output_hypernetworks_mlps\.\d)\.)layers\.0\.", r"\1layers.1."),
+    (r"^(sam_mask_decoder\.(?:\w+_head|output_hypernetworks_mlps\.\d)\.)proj_in\.", r"\1layers.0."),
+    (r"^(sam_mask_decoder\.(?:\w+_head|output_hypernetworks_mlps\.\d)\.)proj_out\.", r"\1layers.2."),
+)
+POINTS = "tracker_model.prompt_encoder.point_embed.weight"  # of all kinds of points in one tensor
+
+
+def head_of_transformers(entries: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Choose the head for points and boxes of all that a `Sam3VideoModel` holds, by SAM 3's names."""
+    head: dict[str, torch.Tensor] = {}
+    for name, tensor in entries.items():
+        if name == POINTS:
+            rows = {f"sam_prompt_encoder.point_embeddings.{row}.weight": tensor[row : row + 1] for row in range(4)}
+            head |= rows
+            continue
+        for pattern, replacement in HEAD_RENAMED:
+            if found := re.match(pattern, name):
+                here = replacement + name[found.end() :]
+                for part, renamed in HEAD_PARTS:
+                    here, n_renamed = re.subn(part, renamed, here)
+                    if n_renamed:
+                        break
+                head[here] = tensor
+                break
+    return head
+
+
 def to_transformers(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
     """Turn Meta's tensor of a name into what transformers has: one, three or none; also without memory."""
     if ABSENT.match(name):
         return {}
+    if name.startswith(HEAD):  # which `head_of_transformers` has renamed
+        return {name: tensor}
     theirs = _renamed(name)
     if name == POSITIONS:
         return {theirs: tensor[:, 1:]}

@@ -36,16 +36,21 @@ with warnings.catch_warnings():
     from sam3.model.tokenizer_ve import SimpleTokenizer
     from sam3.model.vitdet import ViT
     from sam3.model.vl_combiner import SAM3VLBackbone
+    from sam3.sam.mask_decoder import MaskDecoder
+    from sam3.sam.prompt_encoder import PromptEncoder
+    from sam3.sam.transformer import TwoWayTransformer
 
 torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = _tf32
 
 __all__ = [
     "MLP",
     "DotProductScoring",
+    "MaskDecoder",
     "MultiheadAttentionWrapper",
     "PixelDecoder",
     "PositionEmbeddingSine",
     "Prompt",
+    "PromptEncoder",
     "SAM3VLBackbone",
     "Sam3DualViTDetNeck",
     "Sam3Image",
@@ -56,6 +61,7 @@ __all__ = [
     "TransformerEncoderFusion",
     "TransformerEncoderLayer",
     "TransformerWrapper",
+    "TwoWayTransformer",
     "UniversalSegmentationHead",
     "VETextEncoder",
     "ViT",

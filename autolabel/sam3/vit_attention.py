@@ -13,6 +13,13 @@ from torch.nn import functional
 from autolabel.sam3.upstream import ViT
 
 
+def rotate_as_fits(vit: ViT, *, compiled: bool) -> None:
+    """Let a placed ViT attend by the faster of the two ways on its device, at its precision."""
+    weight = vit.blocks[0].attn.qkv.weight
+    if compiled or (weight.dtype != torch.float32 and weight.device.type != "cpu"):
+        rotate_in_real_numbers(vit)
+
+
 def rotate_in_real_numbers(vit: ViT) -> None:
     """Let a placed ViT's blocks attend so, in place; call it again after another placement."""
     for block in vit.blocks:

@@ -4,13 +4,14 @@ import logging
 import os
 import shutil
 import socket
+from collections.abc import Set
 
 import torch
 
 from autolabel.config import ModelConfig
 from autolabel.errors import BadInput, DeviceUnusable
 from autolabel.sam3 import checkpoint, download
-from autolabel.sam3.architecture import ARCHITECTURES, build
+from autolabel.sam3.architecture import ARCHITECTURES, DETECTOR_ALONE, Part, build
 from autolabel.sam3.device import memory_mb as default_memory_mb
 from autolabel.sam3.engine import Engine
 from autolabel.sam3.precision import PRECISIONS, multiply_in, narrow
@@ -22,11 +23,18 @@ log = logging.getLogger("autolabel")
 
 
 def load_engine(
-    config: ModelConfig, *, n_gpus: float, n_threads: int, memory_mb: int | None, sha256: str | None
+    config: ModelConfig,
+    *,
+    parts: Set[Part] = DETECTOR_ALONE,
+    n_gpus: float,
+    n_threads: int,
+    memory_mb: int | None,
+    sha256: str | None,
 ) -> Engine:
     """Load the model of the settings on this process's device.
 
     Args:
+        parts: that the job asks; the others are not loaded.
         n_gpus: that this process was given, a share of one or more; 0: it works on the CPU.
         n_threads: that this process may keep busy beside the model.
         memory_mb: that it may use beside its weights; None: see device.memory_mb.
@@ -35,7 +43,7 @@ def load_engine(
     Raises:
         DeviceUnusable: it was given a GPU that torch cannot use.
         BadInput: a compiled model is asked for, and there is no compiler.
-        CheckpointError: the weights cannot be had, or are not the ones the job was started with.
+        CheckpointError: the weights cannot be had, are not the ones the job was started with, or lack a part.
     """
     architecture = ARCHITECTURES[config.architecture]
     device = device_of(n_gpus)
@@ -45,11 +53,11 @@ def load_engine(
         torch.set_num_threads(1)  # the host's cores decode and make run lengths, an image each
     if config.checkpoint is None:
         assert config.seed is not None, "validated with the settings"
-        model = build(architecture, device=device)
+        model = build(architecture, device=device, parts=parts)
         seed_weights(model, config.seed)
     else:
         found = download.fetch(config.checkpoint, storage_options=config.storage_options, sha256=sha256)
-        model = checkpoint.load(found.path, architecture, device=device)
+        model = checkpoint.load(found.path, architecture, device=device, parts=parts)
     narrow(model, PRECISIONS[config.precision])
     multiply_in(PRECISIONS[config.precision])
     if memory_mb is None:

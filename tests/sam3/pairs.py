@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from autolabel.sam3.architecture import TINY
-from autolabel.sam3.engine import Engine, Pair, PairResult, pair_bytes
+from autolabel.sam3.engine import Engine, Pair, PairResult
+from autolabel.sam3.sizes import pair_bytes
 from autolabel.sam3.upstream import Sam3Image
 from tests.sam3.scenes import scene
 

@@ -13,9 +13,12 @@ from autolabel import demo
 from autolabel.demo.scenes import draw_scene
 from autolabel.sam3.architecture import TINY, build, seed_weights
 from autolabel.sam3.checkpoint import load
-from autolabel.sam3.engine import Engine, Pair, pair_bytes, token_bucket
+from autolabel.sam3.engine import Engine, Pair, token_bucket
+from autolabel.sam3.grid import GridSettings
 from autolabel.sam3.precision import narrow
 from autolabel.sam3.preprocess import resize
+from autolabel.sam3.sizes import pair_bytes
+from tests.sam3 import objects
 from tests.sam3.agreement import Agreement
 from tests.sam3.pairs import ALL_PAIRS, IMAGES, close, random_pairs
 from tests.sam3.scenes import SEED, scene
@@ -121,6 +124,57 @@ def test_filling_up_changes_nothing(traced: Counter[str]) -> None:
     pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES[:3]])
     some = [Pair(image=n, text="dog", threshold=0.1) for n in range(3)]
     close(engine(compiled=True).segment(pixels, some), engine(compiled=False).segment(pixels, some))
+
+
+def objects_engine(*, compiled: bool, objects_at_once: int = 1000) -> Engine:
+    return objects.engine(objects.seeded(), objects_at_once, compiled=compiled)
+
+
+def test_single_objects_equal_the_model_as_it_is(traced: Counter[str]) -> None:
+    """Of all kinds: with three or more points, what fills up to four or eight is hidden."""
+    asked = objects.queries(2, 30)
+    expected = objects_engine(compiled=False).segment_objects(objects.PIXELS, asked)
+    objects.close(objects_engine(compiled=True).segment_objects(objects.PIXELS, asked), expected)
+    assert {len(one.labels) for one in asked} > {3, 5}
+    assert traced
+    assert not counters["graph_break"]
+
+
+def test_a_grid_equals_the_model_as_it_is(traced: Counter[str]) -> None:
+    grid = [(x / 5, y / 5) for x in range(1, 5) for y in range(1, 5)]
+    settings = GridSettings(iou=0.3, stability=0.2, nms=0.97)
+    one, other = (
+        objects_engine(compiled=compiled).segment_grid(objects.PIXELS, 1, grid, settings) for compiled in (True, False)
+    )
+    assert len(other) > 3
+    for ours, expected in zip(one, other, strict=True):
+        assert ours.point_xy == expected.point_xy
+        torch.testing.assert_close(ours.mask_logits, expected.mask_logits, atol=1e-5, rtol=0)
+    assert traced
+    assert not counters["graph_break"]
+
+
+def test_forms_of_single_objects_are_few_and_each_is_compiled_once(traced: Counter[str]) -> None:
+    """Any number of objects with up to seven points, with and without masks, on one image and on several."""
+    one = objects_engine(compiled=True, objects_at_once=8)
+    rng = np.random.default_rng(0)
+    kinds = [*objects.KINDS.values(), objects.Asked(7), objects.Asked(5, boxed=True), objects.Asked(3, masked=True)]
+
+    def ask(n: int) -> None:
+        asked = [objects.query(rng, kinds[index], index % 4) for index in rng.integers(len(kinds), size=n).tolist()]
+        one.segment_objects(objects.PIXELS, asked)
+
+    for n in (1, 17, 60):
+        ask(n)
+    one_or_more, points, of_one_image, masked = 2, 5, 2, 2  # 0, 1, 2, 4 or 8 points
+    at_most = {"_encoded": one_or_more, "_decoded": one_or_more * points * of_one_image * masked}
+    assert traced.keys() == at_most.keys()
+    assert all(n <= at_most[step] for step, n in traced.items()), traced
+    assert not counters["graph_break"]
+    ask(120)
+    before = traced.copy()
+    ask(100)
+    assert traced == before
 
 
 def test_token_buckets() -> None:

@@ -21,13 +21,11 @@ from autolabel.sam3.engine import (
     Engine,
     GraphsLost,
     PairResult,
-    hit_elements,
-    image_elements,
-    pair_elements,
 )
 from autolabel.sam3.forward import DecoderOutput, EncodedPrompts, Forward, ImageFeatures
 from autolabel.sam3.masks import logits_to_rles
 from autolabel.sam3.preprocess import resize
+from autolabel.sam3.sizes import hit_elements, image_elements, pair_elements
 from autolabel.sam3.upstream import Sam3Image
 from tests.sam3 import reference
 from tests.sam3.pairs import (

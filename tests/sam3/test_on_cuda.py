@@ -5,6 +5,8 @@ Nothing is computed: these are shapes, types and devices, at full size, in secon
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 
 import pytest
 import torch
@@ -12,9 +14,15 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 
 from autolabel.sam3 import device as on_cuda
 from autolabel.sam3 import forward as forward_module
-from autolabel.sam3.architecture import FULL, build_empty, place
+from autolabel.sam3 import grid as grid_module
+from autolabel.sam3 import interactive as interactive_module
+from autolabel.sam3 import objects as objects_module
+from autolabel.sam3.architecture import DETECTOR_ALONE, FULL, INTERACTIVE_ALONE, Part, build_empty, place
 from autolabel.sam3.engine import Engine, Pair
 from autolabel.sam3.forward import EncodedPrompts, Forward
+from autolabel.sam3.grid import GridSettings
+from autolabel.sam3.interactive import ObjectForward
+from autolabel.sam3.objects import ObjectQuery
 from autolabel.sam3.precision import PRECISIONS, narrow
 from autolabel.sam3.preprocess import normalize
 from autolabel.sam3.upstream import Prompt, Sam3Image
@@ -25,10 +33,25 @@ N_IMAGES, SIDE, CELLS = 2, FULL.resolution, FULL.feature_side**2
 
 @pytest.fixture(params=PRECISIONS)
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sam3Image]:
-    """The full model on CUDA, in a mode of tensors without memory; what should be pinned is taken for it."""
+    """The full detector on CUDA, in a mode of tensors without memory; what should be pinned is taken for it."""
+    with claimed(monkeypatch, request.param, DETECTOR_ALONE) as model:
+        decoder = model.transformer.decoder
+        decoder.compilable_cord_cache = decoder._get_coords(FULL.feature_side, FULL.feature_side, CUDA)
+        yield model
+
+
+@pytest.fixture(params=PRECISIONS)
+def head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sam3Image]:
+    """The full ViT with the head for points and boxes, likewise."""
+    with claimed(monkeypatch, request.param, INTERACTIVE_ALONE) as model:
+        yield model
+
+
+@contextmanager
+def claimed(monkeypatch: pytest.MonkeyPatch, precision: str, parts: frozenset[Part]) -> Iterator[Sam3Image]:
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: False)
-    model = narrow(place(build_empty(FULL), FULL, device="meta"), PRECISIONS[request.param])
+    model = narrow(place(build_empty(FULL, parts=parts), FULL, device="meta"), PRECISIONS[precision])
     with FakeTensorMode(), torch.no_grad():
         for module in model.modules():
             for tensors in (module._parameters, module._buffers):
@@ -36,8 +59,6 @@ def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
                     if tensor is not None:
                         there = torch.empty(tensor.shape, dtype=tensor.dtype, device=CUDA)
                         tensors[name] = torch.nn.Parameter(there) if tensors is module._parameters else there
-        decoder = model.transformer.decoder
-        decoder.compilable_cord_cache = decoder._get_coords(FULL.feature_side, FULL.feature_side, CUDA)
         yield model
 
 
@@ -110,7 +131,75 @@ def test_prompts_of_text_and_boxes(model: Sam3Image, compiled: bool, monkeypatch
     assert all_on_cuda(prompts.tokens, prompts.padding)
 
 
+@pytest.mark.parametrize(("n_points", "refined"), [(1, False), (4, False), (0, True), (4, True)])
+def test_every_stage_of_single_objects(head: Sam3Image, n_points: int, refined: bool) -> None:
+    forward = ObjectForward(head.backbone.vision_backbone.trunk, head.interactive)
+    pixels = torch.empty(N_IMAGES, 3, SIDE, SIDE, dtype=torch.uint8)
+    features = forward.images(normalize(on_cuda.on_device(pixels, CUDA)))
+    of_images = [getattr(features, field.name) for field in fields(features)]
+    assert all_on_cuda(*of_images)
+    assert {each.dtype for each in of_images} == {torch.float32}
+    assert features.coarse.shape == (N_IMAGES, CELLS, FULL.width)
+
+    side = 4 * FULL.feature_side
+    masks = torch.empty(5, 1, side, side, device=CUDA) if refined else None
+    points, labels = torch.empty(5, n_points, 2, device=CUDA), torch.empty(5, n_points, device=CUDA)
+    for padded in {False, n_points > 2}:
+        found = forward.objects(
+            features, torch.empty(5, dtype=torch.long, device=CUDA), points, labels, masks, padded=padded
+        )
+        assert (found.logits.shape, found.ious.shape, found.present.shape) == ((5, 4, side, side), (5, 4), (5,))
+        chosen = (*found.best_of_three(), *found.stable_or_best(forward.decoder))
+        assert all_on_cuda(found.logits, found.ious, found.present, *chosen)
+        assert {each.dtype for each in (found.logits, found.ious, found.present, *chosen)} == {torch.float32}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_single_objects_are_asked_on_cuda(head: Sam3Image, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an engine sends to the head, and what it makes of the answer before it goes to the host."""
+    monkeypatch.setattr(interactive_module, "stage", lambda step, device, recorded: step)
+    monkeypatch.setattr(objects_module, "to_host", sent)
+    engine = Engine(head, FULL, device=CUDA, memory_mb=10_000, compiled=compiled)
+    features = engine._object_forward.images(torch.empty(N_IMAGES, 3, SIDE, SIDE, device=CUDA))
+    asked = [
+        ObjectQuery(image=0, points_xy=((0.1, 0.1), (0.5, 0.5), (0.3, 0.3)), labels=(2, 3, 0)),
+        ObjectQuery(image=1, points_xy=((0.5, 0.5),), labels=(1,)),
+        ObjectQuery(image=1, points_xy=(), labels=(), mask_logits=torch.empty(288, 288)),
+    ]
+    with pytest.raises(Sent) as caught:
+        engine._objects.segment(features, asked)
+    assert caught.value.shape == (1, 288, 288)
+    for one in asked:
+        proposals = engine._objects._proposals(features, engine._objects._form(one), [one])
+        assert all_on_cuda(proposals.logits, proposals.ious, proposals.present)
+
+    monkeypatch.setattr(grid_module, "to_host", sent)
+    with pytest.raises(Sent) as caught:
+        engine._grid.segment(features.of_image(1), [(0.5, 0.5)] * 7, GridSettings(iou=0.8, stability=0.9, nms=0.7))
+    assert caught.value.shape == (7, 3, 288, 288)
+
+
+class Sent(Exception):
+    """What reached the copy to the host, beyond which there are values."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+
+def sent(tensor: torch.Tensor) -> None:
+    assert all_on_cuda(tensor)
+    raise Sent(tuple(tensor.shape))
+
+
 def test_a_tensor_left_on_the_host_raises(model: Sam3Image) -> None:
     """The guard guards."""
     with pytest.raises(Exception, match="cpu"):
         Forward(model).images(torch.empty(1, 3, SIDE, SIDE))
+
+
+def test_an_object_left_on_the_host_raises(head: Sam3Image) -> None:
+    forward = ObjectForward(head.backbone.vision_backbone.trunk, head.interactive)
+    features = forward.images(torch.empty(1, 3, SIDE, SIDE, device=CUDA))
+    image, points = torch.zeros(1, dtype=torch.long, device=CUDA), torch.empty(1, 1, 2)
+    with pytest.raises(Exception, match="cpu"):
+        forward.objects(features, image, points, torch.empty(1, 1, device=CUDA))

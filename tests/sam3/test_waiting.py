@@ -11,8 +11,9 @@ from autolabel.sam3.architecture import TINY
 from autolabel.sam3.device import HostTensor, on_device
 from autolabel.sam3.engine import Engine, pair_bytes
 from autolabel.sam3.forward import Forward
+from autolabel.sam3.interactive import ObjectForward
 from autolabel.sam3.preprocess import resize
-from autolabel.sam3.upstream import Sam3Image
+from tests.sam3.objects import queries, seeded
 from tests.sam3.pairs import ALL_PAIRS, IMAGES
 
 aten = torch.ops.aten
@@ -24,7 +25,10 @@ WAITS = {
     aten.equal: "a value is read",
     aten.lift_fresh: "numbers are copied from the host, in order, by torch.tensor",
 }
-STAGES = ("images", "boxes", "find", "masks")
+STAGES = (
+    *((Forward, name) for name in ("images", "boxes", "find", "masks")),
+    *((ObjectForward, name) for name in ("images", "objects")),
+)
 
 
 class NoWaiting(TorchDispatchMode):
@@ -43,34 +47,37 @@ class NoWaiting(TorchDispatchMode):
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[type, str], int]:
     """The stages under guard, and how often each ran. What `on_device` sends is sent without waiting."""
     seen = dict.fromkeys(STAGES, 0)
 
-    def guard(name: str) -> None:
-        original = getattr(Forward, name)
+    def guard(owner: type, name: str) -> None:
+        original = getattr(owner, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            seen[name] += 1
+            seen[owner, name] += 1
             with NoWaiting():
                 return original(*args, **kwargs)
 
-        monkeypatch.setattr(Forward, name, call)
+        monkeypatch.setattr(owner, name, call)
 
     def sent(*args: Any) -> torch.Tensor:
         with _disable_current_modes():
             return on_device(*args)
 
-    for name in STAGES:
-        guard(name)
+    for owner, name in STAGES:
+        guard(owner, name)
     monkeypatch.setattr(forward, "on_device", sent)
     return seen
 
 
-def test_no_stage_waits(tiny: Sam3Image, calls: dict[str, int]) -> None:
+def test_no_stage_waits(calls: dict[tuple[type, str], int]) -> None:
     pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES])
-    results = Engine(tiny, TINY, device=torch.device("cpu"), memory_mb=200).segment(pixels, ALL_PAIRS)
+    engine = Engine(seeded(both=True), TINY, device=torch.device("cpu"), memory_mb=200)
+    results = engine.segment(pixels, ALL_PAIRS)
     assert sum(len(result.scores) for result in results) > 100
+    asked = queries(0, 30)
+    assert len(engine.segment_objects(pixels, asked)) == len(asked)
     assert all(calls.values()), calls
     assert NoWaiting.n_seen > 1000
 

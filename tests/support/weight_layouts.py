@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from autolabel.sam3.layouts import interactive_head
 from autolabel.sam3.transformers_names import to_transformers
 
 State = dict[str, torch.Tensor]
@@ -82,6 +83,57 @@ def real_rotary(state: State) -> State:
         f"{name}_{part}": getattr(table, part).contiguous()
         for name, table in tables.items()
         for part in ("real", "imag")
+    }
+
+
+def head_of(state: State) -> State:
+    """Return the head for points and boxes of a model's weights, by its own names: there are none without it."""
+    return {n.removeprefix("interactive."): tensor for n, tensor in state.items() if n.startswith("interactive.")}
+
+
+def head_released(state: State) -> State:
+    """Return the head as sam3.pt has it, with the neck's coarsest level, which nothing reads."""
+    return {
+        (f"detector.{NECK}{name}" if name.startswith("sam2_convs.") else f"tracker.{name}"): tensor
+        for name, tensor in head_of(state).items()
+    } | {f"detector.{NECK}sam2_convs.3.conv_1x1.bias": torch.ones(4)}
+
+
+def head_of_predictor(state: State) -> State:
+    """Return the head as an image model with an interactive predictor has it, and this project's own files."""
+    return {
+        (f"{NECK}{name}" if name.startswith("sam2_convs.") else f"inst_interactive_predictor.model.{name}"): tensor
+        for name, tensor in head_of(state).items()
+    }
+
+
+def head_multiplex(state: State) -> State:
+    """Return the head as sam3.1_multiplex.pt has it, beside the decoder for many objects, by the head's older name."""
+    renamed = {
+        "sam2_convs.": f"detector.{NECK}interactive_convs.",
+        "sam_": "tracker.model.interactive_sam_",
+        "no_mem_embed": "tracker.model.interactivity_no_mem_embed",
+    }
+    return {
+        there + name.removeprefix(here): tensor
+        for name, tensor in head_of(state).items()
+        for here, there in renamed.items()
+        if name.startswith(here)
+    } | {"tracker.model.sam_mask_decoder.iou_token.weight": torch.ones(16, 4)}
+
+
+def transformers_head() -> State:
+    """Return the head's tensors of transformers' `Sam3VideoModel` at full size, as it names them, without memory."""
+    shapes = json.loads((Path(__file__).parents[1] / "data" / "transformers_head.json").read_text())
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+def head_of_transformers_video(state: State) -> State:
+    """Return the head as transformers' `Sam3VideoModel` has it; which name is which is the loader's map."""
+    head = head_of(state)
+    return {
+        there: torch.cat([head[here] for here in interactive_head({there: tensor})])
+        for there, tensor in transformers_head().items()
     }
 
 
