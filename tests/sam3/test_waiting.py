@@ -9,10 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from autolabel.sam3 import engine, forward
 from autolabel.sam3.architecture import TINY
 from autolabel.sam3.device import HostTensor, on_device
-from autolabel.sam3.engine import Engine, pair_bytes
+from autolabel.sam3.engine import Engine
 from autolabel.sam3.forward import Forward
 from autolabel.sam3.interactive import ObjectForward
 from autolabel.sam3.preprocess import resize
+from autolabel.sam3.sizes import pair_bytes
+from autolabel.sam3.upstream import Sam3Image
 from tests.sam3.objects import queries, seeded
 from tests.sam3.pairs import ALL_PAIRS, IMAGES
 
