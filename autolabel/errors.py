@@ -63,7 +63,7 @@ class DeviceUnusable(JobFailed):
 
 
 class RejectCode(StrEnum):
-    """Why an image could not be labelled."""
+    """Reasons why an image could not be labelled."""
 
     EMPTY_FILE = "empty_file"  # zero bytes
     NOT_AN_IMAGE = "not_an_image"  # bytes of no image format

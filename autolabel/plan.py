@@ -201,7 +201,7 @@ class Plan:
 
     @cached_property
     def uris(self) -> pa.ChunkedArray:
-        """The URI of every image, in the order of their ids, which begin at 1; some 80 bytes of memory for each."""
+        """Return the URI of every image, in the order of their ids, which begin at 1; some 80 bytes each."""
         return self._storage.read_with(self._uri, self._read_uris)
 
     def _read_uris(self, file: IO[bytes]) -> pa.ChunkedArray:

@@ -22,9 +22,8 @@ HEADINGS = {
     "circle": "prompts: circle, disc",
     "striped shape": "prompt: striped shape",
     BOXED: "prompt: the green box, no text",
-    "elephant": "prompt: elephant",
+    "elephant": "prompt: elephant; there is none",
 }
-ROWS = 8
 
 
 def draw(folder: Path) -> None:
@@ -57,7 +56,7 @@ def sheet(folder: Path) -> None:
     exemplars = orjson.loads((folder / "exemplars.json").read_bytes())
     names = {image["id"]: image["file_name"] for image in exemplars["images"]}
     boxes = {(names[item["image_id"]], BOXED): item["bbox"] for item in exemplars["annotations"]}
-    picture = draw_sheet(folder / "labels", folder / "images", headings=HEADINGS, boxes_xywh=boxes, rows=ROWS)
+    picture = draw_sheet(folder / "labels", folder / "images", headings=HEADINGS, boxes_xywh=boxes, rows=COUNT)
     picture.save(folder / "contact_sheet.png")
 
 

@@ -27,7 +27,7 @@ FOLDER = "evaluation"
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluated:
-    """What is held against the ground truth, in its ids of images and the ontology's of categories."""
+    """Labels to be held against the ground truth, in its ids of images and the ontology's of categories."""
 
     uri: str
     ontology: Ontology

@@ -28,7 +28,7 @@ class ComparedPair:
 
     @property
     def objects(self) -> list[TruthObject]:
-        """Without the crowds."""
+        """Return the ground truth's objects without the crowds."""
         return [one for one in self.truth if not one.crowd]
 
 

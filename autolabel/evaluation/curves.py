@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What comes of a threshold: true and false positives, false negatives; None is undefined."""
+    """Counts at a threshold: true and false positives, false negatives; None is undefined."""
 
     threshold: float
     tp: int

@@ -22,7 +22,7 @@ class CategoryMatch:
 
     @cached_property
     def truth_ids_of(self) -> dict[int, list[int]]:
-        """By category of the ontology: those of the ground truth that it stands for, ids ascending."""
+        """Return, by category of the ontology, those of the ground truth that it stands for, ids ascending."""
         found: dict[int, list[int]] = {id: [] for id in sorted(set(self.category_of.values()))}
         for truth_id, category_id in sorted(self.category_of.items()):
             found[category_id].append(truth_id)

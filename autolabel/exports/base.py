@@ -58,13 +58,13 @@ class Export:
 
     @cached_property
     def summaries(self) -> tuple[Summary, ...]:
-        """The counts of each unit."""
+        """Return the counts of each unit."""
         read = partial(read_summary, self.output.storage, self.output.uri)
         return tuple(in_threads(read, self.units, IO_THREADS))
 
     @cached_property
     def summary(self) -> Summary:
-        """The counts of all."""
+        """Return the counts of all."""
         total = Summary()
         for summary in self.summaries:
             total.add(summary)
@@ -72,7 +72,7 @@ class Export:
 
     @property
     def left_out(self) -> str:
-        """The end of a closing sentence about rejected images."""
+        """Return the end of a closing sentence about rejected images."""
         return f"{counted(self.summary.images[Status.REJECTED], 'rejected image')} left out"
 
     def unit_columns(self, units: Sequence[int] | None = None) -> Iterator[UnitColumns]:

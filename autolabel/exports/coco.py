@@ -31,7 +31,7 @@ Annotation = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """What goes into one file; `suffix` is the end of its name."""
+    """Contents of one file; `suffix` is the end of its name."""
 
     suffix: str
     units: range

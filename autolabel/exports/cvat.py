@@ -14,7 +14,7 @@ from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.painting import row_runs
 from autolabel.labels.types import Instance
 from autolabel.masks.rle import decode_crop
-from autolabel.parallel import CPU_THREADS, in_threads
+from autolabel.parallel import in_threads, n_cores
 from autolabel.wording import counted
 
 FILES = r"annotations\.xml|labels\.json"
@@ -31,7 +31,7 @@ def write(export: Export) -> str:
     n_images = n_masks = 0
     with export.replace("annotations.xml") as file:
         file.write(head(list(name_of.values())).encode())
-        for image, masks in in_threads(lambda image: (image, mask_elements(image, name_of)), images, CPU_THREADS):
+        for image, masks in in_threads(lambda image: (image, mask_elements(image, name_of)), images, n_cores()):
             height, width = image.size_hw
             size = f'width="{width}" height="{height}"'
             file.write(f'<image id="{n_images}" name={quoteattr(image.name)} {size}>\n'.encode())

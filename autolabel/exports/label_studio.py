@@ -26,7 +26,7 @@ from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.painting import row_runs
 from autolabel.labels.types import Instance
 from autolabel.masks.rle import Rle, decode_crop
-from autolabel.parallel import CPU_THREADS, in_threads
+from autolabel.parallel import in_threads, n_cores
 from autolabel.storage.uris import scheme_of
 from autolabel.wording import counted
 
@@ -41,7 +41,7 @@ CHANNELS = 4
 
 
 def write(export: Export) -> str:
-    tasks = in_threads(partial(encoded_task, export), export.images(), CPU_THREADS)
+    tasks = in_threads(partial(encoded_task, export), export.images(), n_cores())
     n_files = 0
     for first in tasks:
         with export.replace(f"tasks-{n_files:05d}.json") as file:

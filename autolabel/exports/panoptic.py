@@ -20,7 +20,7 @@ from autolabel.exports.coco import categories, images, info, write_list
 from autolabel.exports.file_names import Stems
 from autolabel.exports.painting import Painting, paint
 from autolabel.labels.types import Instance
-from autolabel.parallel import CPU_THREADS, in_threads
+from autolabel.parallel import in_threads, n_cores
 from autolabel.wording import counted
 
 FILES = r"masks/.+\.png|panoptic\.json"
@@ -54,7 +54,7 @@ def write(export: Export) -> str:
 def annotations(export: Export, counts: Counter[str]) -> Iterator[dict[str, Any]]:
     """Give the entry of each image, its PNG written; `counts` is added to."""
     write_png = partial(write_image, export, Stems(export.names()))
-    for segmented in in_threads(write_png, export.images(), CPU_THREADS):
+    for segmented in in_threads(write_png, export.images(), n_cores()):
         counts["segments"] += len(segmented.annotation["segments_info"])
         counts["hidden"] += segmented.n_hidden
         counts["contested_px"] += segmented.n_contested_px

@@ -13,7 +13,7 @@ import orjson
 from autolabel.exports.base import Export, NamedImage
 from autolabel.exports.file_names import Stems
 from autolabel.exports.painting import paint
-from autolabel.parallel import CPU_THREADS, in_threads
+from autolabel.parallel import in_threads, n_cores
 from autolabel.wording import counted
 
 FILES = r".+\.png|classes\.json"
@@ -24,7 +24,7 @@ def write(export: Export) -> str:
     categories = export.output.record.settings.ontology.categories
     stems = Stems(export.names())
     n_images = n_contested_px = 0
-    for contested_px in in_threads(partial(write_image, export, stems), export.images(), CPU_THREADS):
+    for contested_px in in_threads(partial(write_image, export, stems), export.images(), n_cores()):
         n_images += 1
         n_contested_px += contested_px
     classes = [{"value": n, "name": category.name, "id": category.id} for n, category in enumerate(categories, start=1)]

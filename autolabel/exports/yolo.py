@@ -44,7 +44,7 @@ WANTED = rf"(?!(.*/)?images/)(?!.*\./).*\.({'|'.join(SUFFIXES)})"
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What was written of one image: `path` is where it is expected below `images/`."""
+    """Files of one image: `path` is where it is expected below `images/`."""
 
     image: NamedImage
     split: str

@@ -1,8 +1,8 @@
-"""Bytes of an image file -> RGB pixels in the job's declared frame, or `RejectedImage(code, detail)`.
+"""Bytes of an image file -> RGB pixels, upright if the job says so, or `RejectedImage(code, detail)`.
 
 The format is told by content, never by name: JPEG (with MPO), PNG, WebP, BMP, TIFF and GIF. Rules, each one tested:
 
-frame         The EXIF orientation (JPEG, PNG, WebP, TIFF, also from XMP; as `PIL.ImageOps.exif_transpose` reads it) is
+orientation   By EXIF (JPEG, PNG, WebP, TIFF, also from XMP; as `PIL.ImageOps.exif_transpose` reads it): it is
               recorded, and applied if asked for. Damaged EXIF, or a value outside 1..8, counts as 1.
 transparency  Composited onto white, which is what a viewer shows and so what a labeller sees. What lies under full
               transparency is arbitrary, and dropping alpha would show it to the model. That goes for alpha channels,
@@ -85,7 +85,7 @@ class _JpegWithoutDpi(JpegImageFile):
 
 
 class _TiffAsStored(TiffImageFile):
-    """A TIFF in the frame it is stored in: Pillow's own class turns it by its orientation, asked or not."""
+    """TIFF as it is stored: Pillow's own class turns it by its orientation, asked or not."""
 
     def _setup(self) -> None:
         super()._setup()

@@ -17,7 +17,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptResult:
-    """What one prompt of the job gave on one image; `phrase` is None where exemplars alone prompted."""
+    """Result of one prompt of the job on one image; `phrase` is None where exemplars alone prompted."""
 
     prompt_id: int
     category_id: int

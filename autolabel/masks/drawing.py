@@ -1,29 +1,29 @@
 """Instances over their picture: translucent fills, thin contours, a label each.
 
 Work is done on box crops, so that it costs what the masks cover and not what the picture measures. Masks are drawn as
-their contours, scaled: a mask of one pixel is still seen where a picture is shrunk a hundredfold.
+their contours, scaled: a mask of one pixel is still seen where a picture is shrunk a hundredfold. Where masks of
+several colours are of one object, each but the first is drawn on stripes: all of them are seen.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from typing import Any
 
 import cv2
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
-from autolabel.masks.rle import Rle, decode_crop
+from autolabel.masks.captions import Box, Caption, Rgb, innermost_point, with_captions
+from autolabel.masks.rle import Rle, decode_crop, pairwise_overlap
 
 Pixels = npt.NDArray[np.uint8]
-Rgb = tuple[int, int, int]
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in whole pixels, the last two outside
+Cover = npt.NDArray[np.float32]  # (h, w): the share of each pixel that is covered
 
 SMALLEST_SIDE_PX = 256  # labels need room
 FILL = 0.38  # opacity
+SAME_OBJECT_IOU = 0.5
+STRIPE_PX = 6  # at a longer side of 960 pixels, at least 3
 SUBPIXEL_BITS = 4  # of coordinates that OpenCV takes as fixed-point numbers
 GOLDEN_ANGLE_DEG = 180 * (3 - math.sqrt(5))
 
@@ -63,12 +63,17 @@ def color_of(category_index: int) -> Rgb:
     )
 
 
-def draw(rgb_u8: Pixels, instances: Sequence[DrawnInstance], *, max_side_px: int | None = None) -> Pixels:
+def draw(
+    rgb_u8: Pixels,
+    instances: Sequence[DrawnInstance],
+    *,
+    min_side_px: int = SMALLEST_SIDE_PX,
+    max_side_px: int | None = None,
+) -> Pixels:
     """Return the picture (h, w, 3) with its instances, (h', w', 3), shrunk until no side is over `max_side_px`.
 
-    One of a longer side below SMALLEST_SIDE_PX is enlarged to that, or to `max_side_px` where it is less. Smaller masks
-    lie on larger ones. Labels claim their places in the order given; one that finds none free is left out, since a heap
-    of them would hide the picture.
+    One of a longer side below `min_side_px` is enlarged to that, or to `max_side_px` where it is less. Smaller masks
+    lie on larger ones. Labels claim their places in the order given.
 
     Raises:
         ValueError: a mask is damaged, or not of the picture's size.
@@ -77,17 +82,35 @@ def draw(rgb_u8: Pixels, instances: Sequence[DrawnInstance], *, max_side_px: int
     for instance in instances:
         if instance.mask.size_hw != (height, width):
             raise ValueError(f"a mask of {instance.mask.size_hw} on a picture of {(height, width)}")
-    side_px = max(height, width, SMALLEST_SIDE_PX)
+    side_px = max(height, width, min_side_px)
     scale = min(side_px, max_side_px or side_px) / max(height, width)
-    canvas = _resized(rgb_u8, scale)
-    canvas_wh = canvas.shape[1], canvas.shape[0]
+    picture = _resized(rgb_u8, scale)
+    canvas_wh = picture.shape[1], picture.shape[0]
     outlines = [_outline(instance.mask, canvas_wh) for instance in instances]
     drawn = [(o, instance) for o, instance in zip(outlines, instances, strict=True) if o is not None]
-    line_px = max(1, 2 * round(max(canvas.shape) / 1400))  # not 3: OpenCV draws 3 and 4 alike
-    for outline, instance in sorted(drawn, key=lambda pair: -_area(pair[0].box_xyxy)):
-        _fill(canvas, outline, instance.color_rgb)
-        _stroke(canvas, outline, instance.color_rgb, line_px)
-    return _with_labels(canvas, [(o.box_xyxy, i.label, i.color_rgb) for o, i in drawn if i.label])
+    drawn.sort(key=lambda pair: -_area(pair[0].box_xyxy))
+    canvas = picture.copy()
+    for (outline, instance), n_below in zip(drawn, n_sharing([i for _, i in drawn]), strict=True):
+        _paint(canvas, picture, outline, instance.color_rgb, n_below)
+    of_mask = {id(instance): outline for outline, instance in drawn}
+    labelled = [instance for instance in instances if instance.label and id(instance) in of_mask]
+    return with_captions(canvas, [_caption(instance, of_mask[id(instance)], canvas_wh) for instance in labelled])
+
+
+def n_sharing(instances: Sequence[DrawnInstance]) -> list[int]:
+    """Return, for each instance, how many of the ones before it are of another colour and the same object."""
+    masks = [instance.mask for instance in instances]
+    same = pairwise_overlap(masks, masks, "iou") >= SAME_OBJECT_IOU
+    colors = [instance.color_rgb for instance in instances]
+    return [len({colors[j] for j in range(i) if same[i, j]} - {colors[i]}) for i in range(len(instances))]
+
+
+def _caption(instance: DrawnInstance, outline: Outline, canvas_wh: tuple[int, int]) -> Caption:
+    point = innermost_point(instance.mask)
+    assert point is not None, "it has an outline"
+    height, width = instance.mask.size_hw
+    x, y = point[0] * canvas_wh[0] / width, point[1] * canvas_wh[1] / height
+    return Caption(text=instance.label, color_rgb=instance.color_rgb, point_xy=(x, y), box_xyxy=outline.box_xyxy)
 
 
 def _resized(rgb_u8: Pixels, scale: float) -> Pixels:
@@ -116,56 +139,55 @@ def _outline(mask: Rle, canvas_wh: tuple[int, int]) -> Outline | None:
     return Outline(contours=fixed, box_xyxy=(x0, y0, x1, y1))
 
 
-def _fill(canvas: Pixels, outline: Outline, color_rgb: Rgb) -> None:
-    """Blend a colour into the mask, on its box; overlapping contours cancel out, so holes stay open."""
-    x0, y0, x1, y1 = outline.box_xyxy
-    cover = np.zeros((y1 - y0, x1 - x0), np.uint8)
+def _paint(canvas: Pixels, picture: Pixels, outline: Outline, color_rgb: Rgb, n_below: int) -> None:
+    """Draw a mask: a fill, and a line between darker edges, which show it on a ground of its very colour.
+
+    What lies there already is covered, and not mixed with: else a colour would be seen that is nobody's. On an object
+    that `n_below` other colours have already, only stripes are drawn, so that those are seen between them.
+    """
+    line_px = max(1, 2 * round(max(canvas.shape) / 1400))  # not 3: OpenCV draws 3 and 4 alike
+    x0, y0, x1, y1 = _grown(outline.box_xyxy, line_px + 2, (canvas.shape[1], canvas.shape[0]))
+    place = slice(y0, y1), slice(x0, x1)
     corner = np.array((x0, y0), np.int32) << SUBPIXEL_BITS
-    cv2.fillPoly(cover, [points - corner for points in outline.contours], 255, cv2.LINE_AA, SUBPIXEL_BITS)
-    crop = canvas[y0:y1, x0:x1]
-    opacity = cover[:, :, None] * np.float32(FILL / 255)
-    crop[:] = np.rint(crop + (np.array(color_rgb, np.float32) - crop) * opacity)
+    contours = [points - corner for points in outline.contours]
+    fill = np.zeros((y1 - y0, x1 - x0), np.uint8)  # overlapping contours cancel out, so holes stay open
+    cv2.fillPoly(fill, contours, 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    color = np.array(color_rgb, np.float32)
+    tinted = picture[place] + (color - picture[place]) * np.float32(FILL)
+    painted = _blended(canvas[place].astype(np.float32), tinted, _share(fill))
+    for shade, thickness_px in ((0.35, line_px + 1), (1.0, line_px)):
+        line = np.zeros_like(fill)
+        cv2.polylines(line, contours, True, 255, thickness_px, cv2.LINE_AA, SUBPIXEL_BITS)
+        painted = _blended(painted, np.rint(color * np.float32(shade)), _share(line))
+    if n_below:
+        painted = _blended(canvas[place], painted, _stripes((x0, y0, x1, y1), n_below, max(canvas.shape)))
+    canvas[place] = np.rint(painted)
 
 
-def _stroke(canvas: Pixels, outline: Outline, color_rgb: Rgb, line_px: int) -> None:
-    """Draw a line in the colour between darker edges, which show it on a ground of that very colour."""
-    dark = tuple(round(0.35 * channel) for channel in color_rgb)
-    for color, thickness_px in ((dark, line_px + 1), (color_rgb, line_px)):
-        cv2.polylines(canvas, outline.contours, True, color, thickness_px, cv2.LINE_AA, SUBPIXEL_BITS)
+def _share(cover_u8: Pixels) -> Cover:
+    return cover_u8.astype(np.float32) / np.float32(255)
 
 
-def _with_labels(canvas: Pixels, labels: Sequence[tuple[Box, str, Rgb]]) -> Pixels:
-    """Draw a chip for each label above its box, or below, or inside: where it covers no other."""
-    image = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(image)
-    font_px = min(max(12, round(max(canvas.shape) / 64)), 40)
-    font, pad_px = _font(font_px), font_px // 4
-    placed: list[Box] = []
-    for box_xyxy, label, color_rgb in labels:
-        size_wh = round(pen.textlength(label, font=font)) + 2 * pad_px, font_px + 2 * pad_px
-        boxes = (_moved_inside(corner, size_wh, image.size) for corner in _corners(box_xyxy, size_wh))
-        chip = next((box for box in boxes if not any(_overlap(box, other) for other in placed)), None)
-        if chip is None:
-            continue
-        placed.append(chip)
-        pen.rounded_rectangle((chip[0], chip[1], chip[2] - 1, chip[3] - 1), radius=pad_px, fill=color_rgb)
-        pen.text((chip[0] + pad_px, (chip[1] + chip[3]) / 2), label, fill="black", font=font, anchor="lm")
-    return np.array(image)
+def _blended(ground: npt.NDArray[Any], color: npt.NDArray[Any], cover: Cover) -> npt.NDArray[np.float32]:
+    """Return colours (h, w, 3) or (3,) over a ground, by the share of each pixel that they cover."""
+    blended: npt.NDArray[np.float32] = ground + (color - ground) * cover[:, :, None]
+    return blended
 
 
-def _corners(box_xyxy: Box, size_wh: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Return where the left upper corner of a chip may be: above the box, below it, inside."""
-    x0, y0, _, y1 = box_xyxy
-    return (x0, y0 - size_wh[1] - 2), (x0, y1 + 2), (x0, y0), (x0, y1 - size_wh[1])
+def _stripes(box_xyxy: Box, n_below: int, side_px: int) -> Cover:
+    """Return which part of each pixel of a box lies on diagonal stripes, of every n-th the first, rising or falling."""
+    x0, y0, x1, y1 = box_xyxy
+    y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+    width_px = max(3.0, STRIPE_PX * side_px / 960)
+    along = (x + y if n_below % 2 else x - y) / (math.sqrt(2) * width_px) % (n_below + 1)
+    edge = np.minimum(along, 1 - along) * width_px + 0.5  # pixels from the edge, inside it
+    cover: Cover = np.clip(edge, 0, 1).astype(np.float32)
+    return cover
 
 
-def _moved_inside(corner: tuple[int, int], size_wh: tuple[int, int], canvas_wh: tuple[int, int]) -> Box:
-    x, y = (max(0, min(at, side - part)) for at, part, side in zip(corner, size_wh, canvas_wh, strict=True))
-    return x, y, x + size_wh[0], y + size_wh[1]
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _grown(box_xyxy: Box, by_px: int, canvas_wh: tuple[int, int]) -> Box:
+    x0, y0, x1, y1 = box_xyxy
+    return max(0, x0 - by_px), max(0, y0 - by_px), min(canvas_wh[0], x1 + by_px), min(canvas_wh[1], y1 + by_px)
 
 
 def _area(box_xyxy: Box) -> int:
@@ -177,9 +199,3 @@ def _srgb(linear: float) -> int:
     """Return a linear channel as sRGB (IEC 61966-2-1), cut off where a screen has no such colour."""
     level = 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
     return round(255 * min(max(level, 0.0), 1.0))
-
-
-@cache
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    """Return the font that matplotlib ships: Greek, Cyrillic and much else, which OpenCV and Pillow cannot write."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size_px)

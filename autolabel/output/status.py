@@ -27,7 +27,7 @@ FOOTERS = 1000  # read at most
 
 @dataclass(frozen=True, kw_only=True)
 class JobStatus:
-    """How far a job is. Times are in seconds since 1970."""
+    """Progress of a job. Times are in seconds since 1970."""
 
     output_uri: str
     n_images: int
@@ -84,12 +84,12 @@ class JobStatus:
 
     @property
     def n_in_hand(self) -> int:
-        """Images that the last run has finished in units that have no file yet; without it they are lost."""
+        """Return how many images the last run has finished in units that have no file yet; without it they are lost."""
         return max(0, self.run.n_finished - self.n_done_images) if self.run and self.at_work else 0
 
     @property
     def at_work(self) -> bool:
-        """Whether the last run is alive; from its renewals, if its process is not this machine's."""
+        """Tell whether the last run is alive; from its renewals, if its process is not this machine's."""
         if self.run is None or self.run.ended_at is not None:
             return False
         if self.alive is not None or self.renewed_at is None:

@@ -58,7 +58,7 @@ def load_job_engine(job: LabelJob) -> Engine:
 
 
 class Hidden:
-    """What actors are told, in a form that Ray prints nothing of: storage options hold credentials."""
+    """Message to actors, in a form that Ray prints nothing of: storage options hold credentials."""
 
     def __init__(self, job: LabelJob, load: Callable[[LabelJob], Engine]) -> None:
         self._pickled = cloudpickle.dumps((job, load))
@@ -151,12 +151,13 @@ def label_units(
     cluster: ClusterConfig,
     *,
     load: Callable[[LabelJob], Engine] = load_job_engine,
+    bad_nodes: frozenset[str] = frozenset(),
 ) -> Generator[UnitReport, None, None]:
     """Label units on the connected cluster, and give a report of each in the order they are done.
 
     Units that were handed to actors that died again and again have no report: see `heartbeat`.
 
-    `load` makes the model in each actor.
+    `load` makes the model in each actor. `bad_nodes` get no actor while others have room.
 
     Raises:
         AutolabelError: what an actor met, as it was raised there.
@@ -168,7 +169,7 @@ def label_units(
     # Actors are idle before the first units are handed out. One given up then would have to load its model again.
     context.autoscaling_config.actor_pool_util_downscaling_threshold = NEVER
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    pool = actor_pool(cluster, n_units=len(units))
+    pool = actor_pool(cluster, n_units=len(units), bad_nodes=bad_nodes)
     todo = ray.data.from_arrow(pa.table({"unit": pa.array(units, pa.int64())}))
     answers = todo.repartition(target_num_rows_per_block=1).map_batches(
         UnitActor,

@@ -44,13 +44,14 @@ def ray_connection(cluster: ClusterConfig) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class ActorPool:
-    """How many labelling actors of what size."""
+    """Number and size of the labelling actors."""
 
     n_least: int  # without them, the job does not begin
     n_initial: int
     n_most: int
     n_gpus: float  # of each
     n_cpus: float
+    avoided: frozenset[str] = frozenset()  # ids of nodes that get none
 
     def options(self) -> dict[str, Any]:
         """Return what Ray Data's `map_batches` takes."""
@@ -62,16 +63,21 @@ class ActorPool:
             max_concurrent_calls_per_actor=UNITS_IN_HAND,
             enable_true_multi_threading=True,  # without it, Ray runs the calls of an actor one after the other
         )
-        return {"compute": strategy, "num_gpus": self.n_gpus, "num_cpus": self.n_cpus}
+        options: dict[str, Any] = {"compute": strategy, "num_gpus": self.n_gpus, "num_cpus": self.n_cpus}
+        if self.avoided:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self.avoided))})"}
+        return options
 
 
-def actor_pool(cluster: ClusterConfig, *, n_units: int) -> ActorPool:
+def actor_pool(cluster: ClusterConfig, *, n_units: int, bad_nodes: frozenset[str] = frozenset()) -> ActorPool:
     """Return how many actors of what size, from the settings and what the cluster has now.
 
     They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever. Those
-    that fit now begin, `min_actors` at least; the others come as the cluster grows.
+    that fit now begin, `min_actors` at least; the others come as the cluster grows. Bad nodes get none, unless no other
+    node has room for one.
     """
-    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    nodes: list[dict[str, float]] = [node["Resources"] for node in alive]
     n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
     n_cpus = sum(node.get("CPU", 0.0) for node in nodes)
     gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)
@@ -86,16 +92,21 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int) -> ActorPool:
     else:
         cpus = max(0.0, min(cpus_of_an_actor(nodes, gpus), (n_cpus - 1) / most))
         cpus = cpus if cpus < 1 else float(int(cpus))
-    fit = sum(n_actors_fitting(node, gpus=gpus, cpus=cpus, most=most) for node in nodes)
-    if fit < cluster.min_actors:
+    rooms = [n_actors_fitting(node, gpus=gpus, cpus=cpus, most=most) for node in nodes]
+    fit_well = sum(room for node, room in zip(alive, rooms, strict=True) if node["NodeID"] not in bad_nodes)
+    avoided = bad_nodes if fit_well else frozenset[str]()
+    fit = fit_well or sum(rooms)
+    least = min(cluster.min_actors, fit) if avoided else cluster.min_actors
+    if fit < least:
         need = f"{cluster.min_actors} actors of {gpus:g} GPUs and {cpus:g} CPUs"
         log.info("waiting up to %g s for %s; %d fit now", cluster.start_timeout_s, need, fit)
     return ActorPool(
-        n_least=cluster.min_actors,
-        n_initial=max(cluster.min_actors, min(most, fit)),
+        n_least=least,
+        n_initial=max(least, min(most, fit)),
         n_most=most,
         n_gpus=gpus,
         n_cpus=cpus,
+        avoided=avoided,
     )
 
 

@@ -6,7 +6,8 @@ progress bar), for the seconds since anything happened (`watch`), and for the la
 
 A unit that was begun and not ended by the time it is begun again crashed, and its process with it. An actor whose
 process dies DEATHS_TO_PARK times in a row, with no unit done in between, is parked: its device or its node is at fault.
-It keeps what it occupies, so that nobody else gets it, and gives back the units that it was handed.
+It keeps what it occupies, so that nobody else gets it, and gives back the units that it was handed. Those are labelled
+by other actors, on other nodes, once all the rest is done.
 
 The actor imports this module and not torch: a tenth of the memory, and it is there before the first labelling actor.
 """
@@ -58,12 +59,13 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulse:
-    """What the driver is told of a job."""
+    """Answer to the driver: how a job is."""
 
     seconds_since_progress: float = 0.0
     units_in_hand: tuple[int, ...] = ()
     n_actors: int = 0
     n_parked: int = 0
+    bad_nodes: frozenset[str] = frozenset()  # on which actors were parked
     last_words: str = ""  # of the process that died last, as far as it had any
 
 
@@ -227,6 +229,7 @@ class HeartbeatActor:
             units_in_hand=tuple(sorted(self._at_work)),
             n_actors=len(self._node_of),
             n_parked=len(self._parked),
+            bad_nodes=frozenset(self._node_of[actor] for actor in self._parked if actor in self._node_of),
             last_words=self._last_words,
         )
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 
@@ -19,11 +20,12 @@ from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.pipeline import actors
 from autolabel.pipeline.actors import load_job_engine
 from autolabel.pipeline.cluster import ray_connection
-from autolabel.pipeline.heartbeat import Heartbeat
+from autolabel.pipeline.heartbeat import Heartbeat, Pulse
 from autolabel.pipeline.messages import LabelJob
 from autolabel.pipeline.progress import Progress
 from autolabel.pipeline.ray_log import without_harmless_lines
 from autolabel.pipeline.request import (
+    Request,
     check_weights,
     check_within_reach,
     read_request,
@@ -58,7 +60,7 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
         refuse_labels_without_plan(output, output_uri)
     request = read_request(config, list_input=sealed is None)
     weights = check_weights(config)
-    phrases = [phrase for category in request.ontology.categories for phrase in category.phrases]
+    phrases = phrases_asked(config, request)
     settings = label_settings(
         config,
         request.ontology,
@@ -91,6 +93,15 @@ def label(config: LabelConfig, *, load: Callable[[LabelJob], Engine] = load_job_
         summary = label_missing(job, Plan(output, output_uri), output, held, config.cluster, load)
     place = f"labels in {join(output_uri, LABELS_FOLDER)}"
     return "\n".join([closing_text(summary, request.ontology), *([note] if note else []), place])
+
+
+def phrases_asked(config: LabelConfig, request: Request) -> list[str]:
+    """Return the phrases of the categories that are asked by text, and not by exemplars alone."""
+    by_boxes = {exemplar.category_id for image in request.exemplars.values() for exemplar in image.exemplars}
+    alone = set() if config.exemplars.use_text else by_boxes
+    return [
+        phrase for category in request.ontology.categories if category.id not in alone for phrase in category.phrases
+    ]
 
 
 def sealed_plan(output: Storage, output_uri: str) -> Plan | None:
@@ -129,17 +140,17 @@ def label_missing(
     todo, done = (every - done) | again, done - again
     with summing(output, job.output_uri, sorted(done)) as of_earlier_runs:
         progress = Progress(n_images=sealed.n_images, n_done_before=sum(map(sealed.n_images_of, done)), say=held.say)
-        last_words = ""
+        pulse = Pulse()
         while todo:
             with without_harmless_lines(), ray_connection(cluster):
-                reported, last_words = run_pipeline(job, sorted(todo), held, cluster, load, progress)
+                reported, pulse = run_pipeline(job, sorted(todo), held, cluster, load, progress, pulse.bad_nodes)
             there = done_units(output, job.output_uri)  # what is done is told by files, not by reports
             left = {unit for unit in todo if unit not in there or (unit in again and unit not in reported)}
             if len(left) == len(todo):
                 break
             todo = left  # which actors that were parked gave back
         if todo:
-            said = f"; the last process that died said: {last_words}" if last_words else ""
+            said = f"; the last process that died said: {pulse.last_words}" if pulse.last_words else ""
             place = join(job.output_uri, LABELS_FOLDER)
             missing = f"{len(todo)} of {sealed.n_units} units are still missing"
             raise JobFailed(f"{place}: {missing}{said}; the same command goes on from here")
@@ -167,21 +178,23 @@ def run_pipeline(
     cluster: ClusterConfig,
     load: Callable[[LabelJob], Engine],
     progress: Progress,
-) -> tuple[set[int], str]:
-    """Label units on the connected cluster.
+    bad_nodes: frozenset[str],
+) -> tuple[set[int], Pulse]:
+    """Label units on the connected cluster, without nodes that are known as bad.
 
     Returns:
-        The units that were reported done, and the last words of the process that died last, if one did.
+        The units that were reported done, and the last pulse, with all nodes that are bad.
     """
     heartbeat, reported = Heartbeat(), set[int]()
-    reports = actors.label_units(job, units, heartbeat, cluster, load=load)
+    reports = actors.label_units(job, units, heartbeat, cluster, load=load, bad_nodes=bad_nodes)
     watched = watch(heartbeat, cluster.stall_timeout_s)
     with progress.showing(heartbeat.in_hand), watched, closing(reports):
         for report in reports:
             held.check()
             progress.add(report.summary)
             reported.add(report.unit)
-    return reported, heartbeat.pulse().last_words
+    pulse = heartbeat.pulse()
+    return reported, replace(pulse, bad_nodes=pulse.bad_nodes | bad_nodes)
 
 
 @contextmanager

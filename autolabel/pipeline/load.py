@@ -28,7 +28,7 @@ Loaded = TypeVar("Loaded")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """What is known of an image once it is decoded, without its pixels."""
+    """Facts about a decoded image, without its pixels."""
 
     size_hw: tuple[int, int]
     orientation: int
@@ -96,7 +96,7 @@ def load_image(
     """Fetch, decode and resize one image, and say what that took; what is wrong with the image becomes its rejection.
 
     Many callers may wait for the storage at once. A decoded photo weighs ten times its file, so decoding has threads of
-    its own, no more than there are cores: what they hold, and what their heaps keep, is all there is of it.
+    its own, no more than it was given CPUs: what they hold, and what their heaps keep, is all there is of it.
 
     Args:
         fetch: gives the bytes of an image, or raises RejectedImage; `inputs.fetch_image`.

@@ -49,7 +49,7 @@ class LabelJob:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitReport:
-    """What became of a unit, who did it, and where its seconds went.
+    """Report of what became of a unit, who did it, and where its seconds went.
 
     `stages` are nothing for a unit whose file was there already; `waited_s` is the wait for images.
     """

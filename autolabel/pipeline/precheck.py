@@ -1,7 +1,7 @@
-"""What is wrong with a labelling job at first sight: paths that lead nowhere, and prompts.
+"""What is wrong with a labelling job at first sight: paths that lead nowhere, weights out of reach, and prompts.
 
 Everything is checked again, and in full, when the job is started. But that imports torch and Ray, five seconds of a
-core, and a mistyped path should be told before: this module imports neither.
+core, and what is wrong with a path should be told before: this module imports neither.
 """
 
 import os
@@ -12,12 +12,13 @@ from autolabel.errors import BadInput, StorageError
 from autolabel.inputs.listing import missing_input
 from autolabel.plan import PLAN_NAME
 from autolabel.prompts.categories import prompt_entries, read_categories
+from autolabel.sam3.download import check_reachable
 from autolabel.storage import check_output, open_storage
 from autolabel.storage.uris import join, path_of, scheme_of
 
 
 def check_at_first_sight(config: LabelConfig) -> None:
-    """Look at what is on this machine.
+    """Look at what is on this machine, and last whether it can reach the hub that the weights are to come from.
 
     Raises:
         BadInput: with all that is seen to be wrong.
@@ -33,6 +34,7 @@ def check_at_first_sight(config: LabelConfig) -> None:
             problems += error.problems
     if problems:
         raise BadInput(problems)
+    check_reachable(config.model.checkpoint or "")
 
 
 def missing_files(config: LabelConfig) -> Iterator[str]:

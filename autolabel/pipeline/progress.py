@@ -14,14 +14,14 @@ from autolabel.labels.types import Status
 from autolabel.pipeline.heartbeat import InHand
 from autolabel.wording import counted
 
-BAR_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0
 LOG_EVERY_S = 10.0
 
 log = logging.getLogger("autolabel")
 
 
 class Progress:
-    """How far a job is: units that are done, of this run and of earlier ones, and what is in hand in the others.
+    """Progress of a job: units that are done, of this run and of earlier ones, and what is in hand in the others.
 
     Whatever is shown is said to `say`, too, for those who look from elsewhere.
     """
@@ -31,6 +31,7 @@ class Progress:
         self._say = say
         self._n_images = n_images
         self._n_done_before = self._n_told = n_done_before
+        self._found_told = InHand()
         self._on_terminal = sys.stderr.isatty()
         self._began = time.monotonic()  # to finish images, of which the start of Ray and of the model is no part
 
@@ -47,9 +48,12 @@ class Progress:
         ) as bar:
 
             def tell() -> None:
-                while not ended.wait(BAR_EVERY_S if self._on_terminal else LOG_EVERY_S):
+                told_at = time.monotonic()
+                while not ended.wait(LOOK_EVERY_S):
                     asked_at = time.monotonic()
-                    self._show(bar, in_hand(), asked_at)
+                    speaks = self._on_terminal or asked_at - told_at >= LOG_EVERY_S
+                    told_at = asked_at if speaks else told_at
+                    self._show(bar, in_hand(), asked_at, speaks=speaks)
 
             teller = threading.Thread(target=tell, name="progress", daemon=True)
             teller.start()
@@ -67,21 +71,23 @@ class Progress:
                 if interrupted:
                     self._say_what_is_safe()
 
-    def _show(self, bar: "tqdm[None]", in_hand: InHand, asked_at: float) -> None:
+    def _show(self, bar: "tqdm[None]", in_hand: InHand, asked_at: float, *, speaks: bool = True) -> None:
         n_this_run = self.summary.n_images + in_hand.n_images
         # A unit leaves what is in hand a moment before it is counted as done: never tell of less than before.
         n_done = self._n_told = max(self._n_told, min(self._n_done_before + n_this_run, self._n_images))
-        n_instances = self.summary.n_instances + in_hand.n_instances
-        n_rejected = self.summary.images[Status.REJECTED] + in_hand.n_rejected
+        found = self._found_told = InHand(
+            n_instances=max(self._found_told.n_instances, self.summary.n_instances + in_hand.n_instances),
+            n_rejected=max(self._found_told.n_rejected, self.summary.images[Status.REJECTED] + in_hand.n_rejected),
+        )
         if n_done == self._n_done_before:
             self._began = asked_at
         seconds = asked_at - self._began
         self._say(n_done, self.images_per_s(n_done, seconds))
         if self._on_terminal:
-            bar.set_postfix(instances=n_instances, rejected=n_rejected, refresh=False)
+            bar.set_postfix(instances=found.n_instances, rejected=found.n_rejected, refresh=False)
             bar.update(n_done - bar.n)
-        else:
-            log.info(self.line(n_done, n_instances=n_instances, n_rejected=n_rejected, seconds=seconds))
+        elif speaks:
+            log.info(self.line(n_done, n_instances=found.n_instances, n_rejected=found.n_rejected, seconds=seconds))
 
     def images_per_s(self, n_done: int, seconds: float) -> float | None:
         """Return the rate of this run; None before its first image."""
@@ -101,6 +107,4 @@ class Progress:
 
     def _say_what_is_safe(self) -> None:
         n_safe = self._n_done_before + self.summary.n_images
-        log.warning(
-            "%d of %d images are safe, in files of whole units; the rest is labelled again", n_safe, self._n_images
-        )
+        log.warning("at least %d of %d images are safe, in whole units; the rest is done again", n_safe, self._n_images)

@@ -46,15 +46,15 @@ def _fault(bbox: Sequence[float], box_format: str, normalized: bool, size_hw: tu
     h, w = (1, 1) if normalized or not size_hw else size_hw
     slack = 0.001 if normalized else 0.5
     x1, y1, x2, y2 = BOX_FORMATS[box_format](*bbox)
-    frame = "its image" if normalized else f"its image of width {w} and height {h}"
+    image = "its image" if normalized else f"its image of width {w} and height {h}"
     if x2 < x1 or y2 < y1:
         return "is inverted" if box_format == "xyxy" else "has a negative width or height"
     if x2 == x1 or y2 == y1:
         return "has no area"
     if min(x2, w) <= max(x1, 0) or min(y2, h) <= max(y1, 0):
-        return f"lies outside {frame}"
+        return f"lies outside {image}"
     if x1 < -slack or y1 < -slack or x2 > w + slack or y2 > h + slack:
-        return f"reaches out of {frame}"
+        return f"reaches out of {image}"
     if not normalized and x2 - x1 < 1 and y2 - y1 < 1:
         return "is smaller than a pixel"
     return None

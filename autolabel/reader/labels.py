@@ -69,7 +69,7 @@ class Labels:
 
     @property
     def run(self) -> RunRecord:
-        """What was asked: prompts, model, thresholds."""
+        """Return what was asked: prompts, model, thresholds."""
         return self._output.record
 
     @property
@@ -78,7 +78,7 @@ class Labels:
 
     @property
     def n_planned(self) -> int:
-        """Images that the job was given, labelled by now or not."""
+        """Return how many images the job was given, labelled by now or not."""
         return self._output.plan.n_images
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ NAME = "evaluation/evaluation.json"
 OF_COCO = ("AP", "AP50", "AP75", "AR", "boundary_AP")
 OF_SAM3 = ("cgF1", "IL_MCC", "pmF1")  # the first of 100, as its authors write it
 IN_FORCE = ("precision", "recall", "F1")  # at the threshold in force
-MAX_CURVES = 40  # more cannot be told apart
+MAX_CURVES = 10  # more cannot be told apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class CategoryQuality:
     """A category's numbers by name, and its curve as (recall, precision); None is undefined."""
 
     name: str
+    n_objects: int
     numbers: Mapping[str, float | None]
     curve: tuple[tuple[float, float], ...]
 
@@ -39,9 +40,15 @@ class Evaluation:
         return list(dict.fromkeys(name for one in self.categories for name in one.numbers))
 
     @property
+    def n_curves(self) -> int:
+        return sum(bool(one.curve) for one in self.categories)
+
+    @property
     def curves(self) -> list[CategoryQuality]:
-        """Of the first categories that have one."""
-        return [one for one in self.categories if one.curve][:MAX_CURVES]
+        """Return those of the categories with the most objects, in their order."""
+        with_curve = [(place, one) for place, one in enumerate(self.categories) if one.curve]
+        most = sorted(with_curve, key=lambda pair: -pair[1].n_objects)[:MAX_CURVES]
+        return [one for _, one in sorted(most, key=lambda pair: pair[0])]
 
 
 def read_evaluation(storage: Storage, output_uri: str) -> Evaluation | None:
@@ -70,6 +77,7 @@ def category(entry: Mapping[str, Any]) -> CategoryQuality:
     points = zip(curve.get("recall", ()), curve.get("precision", ()), strict=True)
     return CategoryQuality(
         name=str(entry["name"]),
+        n_objects=int(entry.get("n_objects", 0)),
         numbers=numbers,
         curve=tuple((float(r), float(p)) for r, p in points if r is not None and p is not None),
     )

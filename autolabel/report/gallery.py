@@ -1,7 +1,6 @@
 """The gallery's images: read again as the job read them, with their labels drawn on, and what is told of each."""
 
 import io
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,28 +14,34 @@ from PIL import Image
 from autolabel.errors import RejectedImage
 from autolabel.labels.types import ImageLabels, Instance, Status
 from autolabel.labels.units import read_columns
+from autolabel.masks.captions import innermost_point
 from autolabel.masks.drawing import DrawnInstance, color_of, draw
 from autolabel.output.job_output import JobOutput
 from autolabel.output.pixels import read_labelled_pixels
+from autolabel.parallel import n_cores
 from autolabel.review.queue import ReviewQueue
 from autolabel.review.reasons import REASONS
 
 FOLDER = "images"
 SIDE_PX = 960  # of a drawn image, at most
+MOST_ENLARGED = 2  # times, where it has fewer pixels; as the page does, where lines would be coarse
 QUALITY = 82
 MAX_LISTED = 200  # instances of an image, best first; all are drawn
-MAX_SCORED = 20  # instances of an image whose scores are drawn, too
-THREADS = min(16, 2 * (os.cpu_count() or 1))  # that read and draw; a photo of 12 megapixels takes 100 MB of each
+THREADS = min(16, 2 * n_cores())  # that read and draw; a photo of 12 megapixels takes 100 MB of each
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedInstance:
-    """An instance in the page's list; `category` is its place in the ontology, the box in pixels of the image."""
+    """An instance in the page's list; `category` is its place in the ontology, the box in pixels of the image.
+
+    Its score is written at `point_xy` by the page, which knows how large the picture is shown.
+    """
 
     category: int
     score: float
     area_px: int
     box_xywh: tuple[float, ...]
+    point_xy: tuple[float, ...]  # its innermost one, in whole pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,9 @@ def cards(
         else:
             try:
                 rgb = read_labelled_pixels(output, image, input_options)
-                write(picture, encoded(draw(rgb, drawn(image.instances, index_of), max_side_px=SIDE_PX)))
+                larger_px = MOST_ENLARGED * max(rgb.shape)
+                labels = drawn(image.instances, index_of)
+                write(picture, encoded(draw(rgb, labels, min_side_px=larger_px, max_side_px=SIDE_PX)))
             except RejectedImage as error:
                 problem = str(error)
         return Card(
@@ -129,23 +136,21 @@ def doubts_of(queue: ReviewQueue, image_ids: Sequence[int]) -> dict[int, Doubt]:
 
 
 def drawn(instances: Sequence[Instance], index_of: Mapping[int, int]) -> list[DrawnInstance]:
-    """Return what is drawn of each, best first, in its category's colour, the first few with their score."""
+    """Return what is drawn of each: its mask, in its category's colour."""
     return [
-        DrawnInstance(
-            mask=instance.rle,
-            label=f"{instance.score:.2f}" if n < MAX_SCORED else "",
-            color_rgb=color_of(index_of[instance.category_id]),
-        )
-        for n, instance in enumerate(instances)
+        DrawnInstance(mask=instance.rle, label="", color_rgb=color_of(index_of[instance.category_id]))
+        for instance in instances
     ]
 
 
 def listed(instance: Instance, index_of: Mapping[int, int]) -> ListedInstance:
+    x, y, width, height = instance.bbox_xywh
     return ListedInstance(
         category=index_of[instance.category_id],
         score=instance.score,
         area_px=instance.area_px,
         box_xywh=instance.bbox_xywh,
+        point_xy=innermost_point(instance.rle) or (x + width / 2, y + height / 2),
     )
 
 

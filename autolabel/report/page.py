@@ -61,7 +61,7 @@ def render(
         script=script,
         policy=policy(style, script),
         data=inline_json(page_data(output.record.settings, statistics, cards, categories)),
-        title=output.plan.input_root.rstrip("/").rpartition("/")[2] or output.plan.input_root,
+        title=title(output),
         output=output,
         record=output.record,
         settings=output.record.settings,
@@ -70,13 +70,13 @@ def render(
         looked_at=looked_at(statistics),
         shares=shares(statistics),
         n_instances=int(statistics.instances.sum()),
-        categories=categories,
+        categories=sorted(categories, key=lambda row: -row["instances"]),
         rejected=rejected_rows(statistics, cards),
         works=works,
         throughput=throughput(statistics, works),
         pace=pace,
         color_of_name={row["name"]: row["color"] for row in categories},
-        overlap_limit=lambda limit: "any" if limit is None else f"at most {limit}",
+        overlap_limit=overlap_limit,
         evaluation=evaluation,
         n_cards=len(cards),
         objects=objects,
@@ -84,12 +84,23 @@ def render(
     )
 
 
+def title(output: JobOutput) -> str:
+    """Return what the page is about: the input by its last two folders, since the last alone is often `images`."""
+    _, _, path = output.plan.input_root.rpartition("://")
+    return f"Labels of {'/'.join(path.strip('/').split('/')[-2:]) or output.plan.input_root}"
+
+
+def overlap_limit(limit: float | None) -> str:
+    """Return how far two labels may overlap."""
+    return "however they overlap" if limit is None else f"up to {limit}"
+
+
 def category_rows(output: JobOutput, statistics: Statistics) -> list[dict[str, Any]]:
     """Return a row of the table for each category, in the ontology's order."""
     rules = output.record.settings.rules
     return [
         {
-            "id": category.id,
+            "place": place,
             "name": category.name,
             "color": "#{:02x}{:02x}{:02x}".format(*color_of(place)),
             "phrases": category.phrases,
@@ -155,7 +166,7 @@ def page_data(
 ) -> dict[str, Any]:
     """Return what the script draws charts and gallery from."""
     return {
-        "categories": [{name: row[name] for name in ("name", "color", "threshold")} for row in categories],
+        "categories": [{name: row[name] for name in ("name", "color", "threshold", "instances")} for row in categories],
         "edges": {"score": SCORE_EDGES.tolist(), "area": AREA_EDGES.tolist(), "count": COUNT_EDGES.tolist()},
         "scores": statistics.scores.tolist(),
         "candidateScores": statistics.candidate_scores.tolist(),

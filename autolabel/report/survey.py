@@ -18,7 +18,7 @@ from autolabel.review.queue import ReviewQueue
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Survey:
-    """What is known of all labelled images of an output."""
+    """Facts about all labelled images of an output."""
 
     statistics: Statistics
     queue: ReviewQueue

@@ -11,8 +11,10 @@ Every version of a remote file has a place of its own, and appears there whole.
 import fcntl
 import hashlib
 import os
+import queue
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import httpx
-from huggingface_hub import constants, get_session, hf_hub_download
+from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -45,7 +47,7 @@ HUB_TRIED_FOR_S = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class HubModel:
-    """What a repository's URI means where it names no file or no revision."""
+    """Defaults of a repository, where its URI names no file or no revision."""
 
     file: str
     revision: str
@@ -56,6 +58,20 @@ HUB_MODELS = {
     "facebook/sam3.1": HubModel(file="sam3.1_multiplex.pt", revision="daa63191845a41281374e725f4c9e51c7a824460"),
 }
 OTHERS = HubModel(file="sam3.pt", revision="main")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """A file of the hub, as a URI names it."""
+
+    repo: str
+    file: str
+    revision: str
+
+    @property
+    def page(self) -> str:
+        """Return where people see its repository."""
+        return f"{constants.ENDPOINT}/{self.repo}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +112,42 @@ def fetch(uri: str, *, storage_options: Mapping[str, Any], sha256: str | None = 
     return Checkpoint(path=path, sha256=found, source=source)
 
 
-def _from_hub(uri: str) -> tuple[Path, str]:
-    """Let the hub's own client fetch and keep a file; the commit that it resolved the revision to is in its path."""
+def check_reachable(uri: str) -> None:
+    """Look whether this machine has a file of the hub, or can ask the hub for it; other URIs are left to `fetch`.
+
+    Raises:
+        CheckpointError: neither, or the URI is malformed; after `HUB_TRIED_FOR_S` at most.
+    """
+    if not uri.startswith("hf://"):
+        return
+    asked = _hub_file(uri)
+    try:
+        kept = try_to_load_from_cache(asked.repo, asked.file, revision=asked.revision)
+    except HFValidationError:  # no name of a repository, which `fetch` says
+        return
+    if not isinstance(kept, str) and not _hub_answers():
+        raise _unreachable(uri, asked)
+
+
+def _hub_file(uri: str) -> HubFile:
     if (named := HUB_URI.fullmatch(uri)) is None:
         raise CheckpointError(f"{uri}: expected hf://owner/repo, hf://owner/repo@revision or hf://owner/repo/file")
-    repo = named["repo"]
-    model = HUB_MODELS.get(repo, OTHERS)
-    file, revision = named["file"] or model.file, named["revision"] or model.revision
-    page = f"{constants.ENDPOINT}/{repo}"
+    model = HUB_MODELS.get(named["repo"], OTHERS)
+    return HubFile(repo=named["repo"], file=named["file"] or model.file, revision=named["revision"] or model.revision)
+
+
+def _unreachable(uri: str, asked: HubFile) -> CheckpointError:
+    return CheckpointError(
+        f"{uri}: {constants.ENDPOINT} cannot be reached from here, or HF_HUB_OFFLINE forbids it, and {asked.file} is "
+        f"not in its cache ({constants.HF_HUB_CACHE}): connect this machine, or fetch the file from {asked.page} where "
+        "there is a connection, put it on a disk or into a bucket, and say model.checkpoint=PATH"
+    )
+
+
+def _from_hub(uri: str) -> tuple[Path, str]:
+    """Let the hub's own client fetch and keep a file; the commit that it resolved the revision to is in its path."""
+    asked = _hub_file(uri)
+    repo, file, revision, page = asked.repo, asked.file, asked.revision, asked.page
     gated = (
         f"{uri}: access is restricted: accept the licence at {page} (each repository has its own), then set HF_TOKEN "
         "to a token of that account"
@@ -115,11 +159,7 @@ def _from_hub(uri: str) -> tuple[Path, str]:
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise CheckpointError(f"{uri}: no such repository, or a private one and no HF_TOKEN for it: {page}") from error
     except LocalEntryNotFoundError as error:
-        raise CheckpointError(
-            f"{uri}: {constants.ENDPOINT} cannot be reached from here, or HF_HUB_OFFLINE forbids it, and {file} is not "
-            f"in its cache ({constants.HF_HUB_CACHE}): connect this machine, or fetch the file from {page} where there "
-            "is a connection, put it on a disk or into a bucket, and say model.checkpoint=PATH"
-        ) from error
+        raise _unreachable(uri, asked) from error
     except RevisionNotFoundError as error:
         raise CheckpointError(f"{uri}: {repo} has no revision {revision}") from error
     except EntryNotFoundError as error:
@@ -137,11 +177,24 @@ def _from_hub(uri: str) -> tuple[Path, str]:
 
 
 def _hub_answers() -> bool:
-    """Tell whether the hub can be reached. Its client would try for half a minute before it said no."""
+    """Tell within seconds whether the hub can be reached. Its client would try for half a minute before it said no.
+
+    It is asked by a thread that can be left alone: where packets are dropped, looking up the hub's name and trying
+    each of its addresses take as long as they like.
+    """
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(_ask_hub()), name="hub", daemon=True).start()
+    try:
+        return answers.get(timeout=HUB_TRIED_FOR_S)
+    except queue.Empty:
+        return False
+
+
+def _ask_hub() -> bool:
     give_up_at = time.monotonic() + HUB_TRIED_FOR_S
     while True:
         try:
-            get_session().head(constants.ENDPOINT, timeout=HUB_TRIED_FOR_S / 2)
+            get_session().head(constants.ENDPOINT, timeout=HUB_TRIED_FOR_S)
         except OfflineModeIsEnabled:
             return False
         except httpx.TransportError:

@@ -7,7 +7,8 @@ which masks alone need, of the images that have such a pair. The fourth level of
 nobody reads, are left out. The results differ from the reference by the order of additions.
 
 The results of a stage are float32, whatever parts of the model are narrower (see `precision`). No stage waits for the
-device or reads a value from it, so the host is always ahead; what tensors alone decide can be compiled (see `device`).
+device or reads a value from it: between two of them, the engine waits for scores alone. What tensors alone decide can
+be compiled (see `device`).
 
 Shapes: B images, P pairs, Q queries, T tokens, C channels, s x s image features; sequences are batch first.
 """

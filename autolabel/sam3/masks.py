@@ -31,7 +31,7 @@ def logits_to_rles(mask_logits: torch.Tensor, size_hw: tuple[int, int]) -> list[
 
 @dataclass(frozen=True, eq=False)
 class _Axis:
-    """How n pixels along an axis are made of m logits: a pixel is low * below + high * above of two neighbours."""
+    """Interpolation along an axis from m logits to n pixels, each low * below + high * above of two neighbours."""
 
     below: Ints  # (n,) index of the neighbour before
     above: Ints  # (n,) and after

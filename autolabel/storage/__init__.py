@@ -41,7 +41,7 @@ def open_storage(uri: str, options: dict[str, Any]) -> Storage:
 
 
 def storage_class(scheme: str) -> type[Storage]:
-    """The class for a scheme.
+    """Return the class for a scheme.
 
     Raises:
         BadInput: its driver is not installed.

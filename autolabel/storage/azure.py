@@ -60,7 +60,7 @@ class AzureStorage(BucketStorage):
 
     @property
     def _client_options(self) -> dict[str, Any]:
-        """Of each request: one attempt, as `base.retrying` makes more."""
+        """Return the options of each request: one attempt, as `base.retrying` makes more."""
         waits = {"connection_timeout": CONNECT_S, "read_timeout": ANSWER_S}
         return {"retry_total": 0, **{name: self.options.get(name) or wait_s for name, wait_s in waits.items()}}
 
@@ -116,7 +116,7 @@ class AzureStorage(BucketStorage):
         return self.fs.service_client.get_blob_client(self._container(bucket), key)
 
     def _container(self, bucket: str) -> str:
-        """The container that a URI names as `container` or, as Hadoop does, `container@account.dfs.core.windows.net`.
+        """Return the container of `container` or, as Hadoop has it, `container@account.dfs.core.windows.net`.
 
         Raises:
             BadInput: of another account than the one that storage_options or the environment name.

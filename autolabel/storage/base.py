@@ -98,7 +98,7 @@ class Storage(ABC):
         """
 
     def fetch(self, uri: str, *, etag: str | None = None) -> bytes:
-        """The whole object, as `read`, of a name that is not the user's but comes from a listing or a manifest.
+        """Return the whole object, as `read`, of a name that is not the user's but comes from a listing or a manifest.
 
         Raises:
             Unreachable, TooLarge, Disallowed: of a web server, which the user need not know.

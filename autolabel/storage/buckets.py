@@ -224,7 +224,7 @@ class Blocks(io.RawIOBase):
 
 
 def content_type_of(key: str) -> str:
-    """By it a browser shows a page, and would save it otherwise."""
+    """Return the type by which a browser shows a page that it would save otherwise."""
     return mimetypes.guess_type(key)[0] or "application/octet-stream"
 
 

@@ -229,7 +229,7 @@ class GCSUpload:
 
 
 def refusal(status: int, body: bytes) -> GcsError:
-    """What an answer says of itself: JSON, or text where the bytes of an object were asked for."""
+    """Return what an answer says of itself: JSON, or text where the bytes of an object were asked for."""
     try:
         error = json.loads(body)["error"]
         reasons = error.get("errors") or [{}]

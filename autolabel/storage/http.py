@@ -29,7 +29,7 @@ class HttpStorage(RemoteStorage):
         return found.data
 
     def list(self, uri: str) -> Iterator[Listed]:
-        """The links of an index page, and of the pages below it; nothing where the URL is that of a file."""
+        """List the links of an index page, and of the pages below it; nothing where the URL is that of a file."""
         return iter(()) if PurePosixPath(URL(uri).path).suffix else super().list(uri)
 
 

@@ -47,7 +47,7 @@ NOT_AGENTS = {"unavailable_after", "max-snippet", "max-image-preview", "max-vide
 
 @dataclass(frozen=True, kw_only=True)
 class WebLimits:
-    """What `storage_options.http` says."""
+    """Limits that `storage_options.http` sets."""
 
     max_mb: float = 64.0
     allow_private: bool = False
@@ -76,7 +76,7 @@ class LeftAlone(Unreachable):
 
 @dataclass
 class Host:
-    """How a server has fared. Times are of time.monotonic()."""
+    """Record of how a server has fared. Times are of time.monotonic()."""
 
     name: str
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS_PER_HOST))
@@ -105,7 +105,7 @@ class Host:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether all who ask have failed as often and for as long as one would have tried."""
+        """Tell whether all who ask have failed as often and for as long as one would have tried."""
         return self.n_failed > len(RETRY_DELAYS_S) and time.monotonic() - self.failing_since >= sum(RETRY_DELAYS_S)
 
     @asynccontextmanager
@@ -182,7 +182,7 @@ class WebClient:
                 return answer
 
     def _wait_s(self, error: Passing, began: float, n_failed: int) -> float | None:
-        """How long to wait before another attempt; None where there is to be none."""
+        """Return how long to wait before another attempt; None where there is to be none."""
         spent_s = time.monotonic() - began
         if error.wait_s is not None:  # as long as it says, however often
             return error.wait_s if spent_s + error.wait_s <= self._for_s else None

@@ -170,7 +170,7 @@ def noise_image(seed: int) -> npt.NDArray[np.uint8]:
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What a run took; the peak is the GPU's memory beside all weights, or the process's since it began."""
+    """Costs of a run; the peak is the GPU's memory beside all weights, or the process's since it began."""
 
     seconds: float
     cpu_seconds: float

@@ -63,7 +63,7 @@ NOISE = 2  # standard errors of a difference
 
 @dataclass(frozen=True, kw_only=True)
 class Mistakes:
-    """What is wrong on one image."""
+    """Mistakes on one image."""
 
     missed: int
     false: int

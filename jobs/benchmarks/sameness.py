@@ -23,7 +23,7 @@ SEEDED_THRESHOLD = 0.3  # of random weights
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What is taken for the same."""
+    """Bounds within which results are taken for the same."""
 
     score: float  # largest difference of a pair's best score
     same_kept: float  # least share of pairs of which as many queries are kept
@@ -38,7 +38,7 @@ BOUNDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Differences:
-    """Of two engines' results for the same pairs."""
+    """Differences of two engines' results for the same pairs."""
 
     n_pairs: int
     n_instances: int

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -80,14 +81,21 @@ def test_the_exit_code_is_that_of_the_process(tmp_path: Path) -> None:
     assert "threshold" in result.stderr
 
 
+@pytest.mark.parametrize("offline", ["0", "1"])
 @pytest.mark.parametrize("model", ["sam3", "sam3.1"])
-def test_without_a_connection_the_weights_are_asked_for(model: str, tmp_path: Path) -> None:
-    """How soon: tests/sam3/test_download.py."""
+def test_without_a_connection_the_weights_are_asked_for(model: str, offline: str, tmp_path: Path) -> None:
+    """In seconds, since torch and Ray are not imported for it."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(b"")
-    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path / "cache")}
+    environment = {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": offline,
+    }
     arguments = ["label", f"model={model}", "input.uri=in", "output.uri=out", "prompts=[car]"]
+    started = time.monotonic()
     result = run(*arguments, cwd=tmp_path, environment=environment)
+    assert time.monotonic() - started < 10
     assert result.returncode == 2
     assert f"hf://facebook/{model}: http://127.0.0.1:9 cannot be reached from here" in result.stderr
     assert "say model.checkpoint=PATH" in result.stderr
@@ -181,6 +189,8 @@ def test_the_wheel_holds_the_configuration_and_runs_from_anywhere(tmp_path: Path
         archive.extractall(tmp_path / "site")
     templates = [path.name for path in (ROOT / "autolabel" / "report" / "templates").iterdir()]
     assert all((tmp_path / "site" / "autolabel" / "report" / "templates" / name).is_file() for name in templates)
+    weights = Path("autolabel", "demo", "demo.safetensors")
+    assert (tmp_path / "site" / weights).read_bytes() == (ROOT / weights).read_bytes()
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from autolabel import cli; "
     code += "assert 'site' in cli.__file__; sys.exit(cli.main(['label', '--cfg', 'job', 'prompts=street']))"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -8,6 +8,8 @@ import orjson
 import pytest
 from PIL import Image
 
+from autolabel.demo import __main__ as main
+from autolabel.demo.__main__ import COUNT
 from autolabel.demo.contact_sheet import BOX, GAP, HEADING, PAPER, TILE_WH, TINTS, draw_sheet
 from autolabel.masks.rle import encode
 
@@ -57,6 +59,21 @@ def test_exemplar_boxes_are_drawn_on_their_tile_alone(folder: Path) -> None:
     assert (tile(sheet, 0, 2)[60, 20] == BOX).all()
     assert (tile(sheet, 0, 1)[60, 20] != BOX).any()
     assert (tile(sheet, 1, 2)[60, 20] != BOX).any()
+
+
+def test_the_demo_shows_every_scene_and_says_why_a_column_is_empty(folder: Path) -> None:
+    coco = folder / "labels" / "coco" / "annotations.json"
+    document = orjson.loads(coco.read_bytes())
+    names = [f"{number + 1}.png" for number in range(COUNT)]
+    for name in names[2:]:
+        Image.new("RGB", (200, 150), (120, 120, 120)).save(folder / "images" / name)
+    images = [{"id": n + 1, "file_name": name, "width": 200, "height": 150} for n, name in enumerate(names)]
+    coco.write_bytes(orjson.dumps({**document, "images": images}))
+    (folder / "exemplars.json").write_bytes(orjson.dumps({"images": [], "annotations": []}))
+    main.sheet(folder)
+    with Image.open(folder / "contact_sheet.png") as drawn:
+        assert drawn.height == HEADING + COUNT * (TILE_WH[1] + GAP) + GAP
+    assert "there is none" in main.HEADINGS["elephant"]
 
 
 def test_rows_are_limited(folder: Path) -> None:

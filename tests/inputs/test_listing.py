@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from autolabel.config import InputConfig
 from autolabel.errors import BadInput
+from autolabel.images.decode import decode
 from autolabel.inputs.listing import Listing, list_images
 from autolabel.inputs.manifests import CellColumn
 from autolabel.storage import open_storage
@@ -51,6 +53,15 @@ def test_a_folder_is_searched_by_suffix_in_a_stable_order(folder: Path) -> None:
     assert all(image.size_bytes and image.etag for image in listing.images)
     assert uris(listed(f"{folder}/")) == uris(listed(f"file://{folder}")) == uris(listing)
     assert uris(listed(folder, suffixes=["PNG"])) == [str(folder / "deep/er/z.png")]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"])
+def test_what_is_decoded_is_listed(suffix: str, tmp_path: Path) -> None:
+    """A format that is not would be left out of a mixed folder without a word."""
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (8, 6)).save(path)
+    assert decode(path.read_bytes(), apply_exif=True, max_pixels=100).rgb.shape == (6, 8, 3)
+    assert uris(listed(tmp_path)) == [str(path)]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def test_actors_are_asked_for_that_the_workers_can_hold(way: str, monkeypatch: p
     documents = built(way)
     settings = settings_of(documents, monkeypatch)
     first = amount(group_of(documents, "cpu")["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
-    nodes = [{"Alive": True, "Resources": {}}, {"Alive": True, "Resources": {"CPU": float(first)}}]
+    resources: tuple[dict[str, float], ...] = ({}, {"CPU": float(first)})
+    nodes = [{"NodeID": str(n), "Alive": True, "Resources": each} for n, each in enumerate(resources)]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     pool = actor_pool(settings.cluster, n_units=1000)
 

@@ -1,13 +1,16 @@
 """Drawings against masks that pycocotools and scipy made something of."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from autolabel.masks.drawing import FILL, SMALLEST_SIDE_PX, DrawnInstance, color_of, draw
-from autolabel.masks.rle import Rle, encode
+from autolabel.masks import captions
+from autolabel.masks.drawing import FILL, SMALLEST_SIDE_PX, DrawnInstance, color_of, draw, n_sharing
+from autolabel.masks.rle import Rle, bbox_xywh, encode
 
 GRAY = 90
 RED = (255, 0, 0)
@@ -39,23 +42,103 @@ def test_the_mask_is_tinted_and_the_rest_untouched() -> None:
     assert not (picture[edge] == tint).all(axis=1).any()
 
 
-def test_a_label_is_written_beside_its_mask() -> None:
-    changed = (drawn(ring(), "ring 0.93") != drawn(ring())).any(axis=2)
+def disc(x: int, y: int, radius_px: int, size_hw: tuple[int, int] = (300, 400)) -> Rle:
+    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]]
+    return encode(np.hypot(rows - y, columns - x) <= radius_px)
+
+
+@pytest.mark.parametrize("size_px", [400, 1600])
+def test_a_label_stands_on_its_mask_where_that_has_the_room(size_px: int) -> None:
+    """Though the corner of its box, and the centre of it, are not the mask's."""
+    mask = ring((size_px * 3 // 4, size_px))
+    changed = (drawn(mask, "0.93") != drawn(mask)).any(axis=2)
+    decoded = coco.decode(mask.to_coco()).astype(bool)
     rows, columns = np.nonzero(changed)
-    top, left = 165 - 80, 200 - 80
-    assert top - 30 < rows.min()
-    assert rows.max() < top
-    assert abs(columns.min() - left) <= 1
+    assert decoded[round(rows.mean()), round(columns.mean())]
+    assert ndimage.label(changed)[1] == 1, "in one piece, without a line"
 
 
-def test_labels_cover_no_other_and_stay_inside() -> None:
+def test_a_label_of_a_small_mask_stands_beside_it_with_a_line() -> None:
+    small = disc(200, 150, 6)
+    changed = (drawn(small, "a long name 0.93") != drawn(small)).any(axis=2)
+    decoded = coco.decode(small.to_coco()).astype(bool)
+    assert (changed & decoded).sum() < 0.5 * decoded.sum(), "it hides its mask"
+    parts, n_parts = ndimage.label(changed, np.ones((3, 3)))
+    assert n_parts == 1
+    assert parts[150, 200] == 1, "the line ends on the mask"
+
+
+def test_labels_hide_no_small_mask_that_a_place_nearby_spares() -> None:
+    masks = [disc(200, 150, 8), *(disc(x, 122, 8) for x in (150, 180, 200, 220, 250))]
+    boxes = [caption_of(mask) for mask in masks]
+    first = captions.place(boxes, [(100, 20)] + [(12, 12)] * 5, (400, 300))[0]
+    assert first is not None
+    assert not any(captions._overlap(first, box.box_xyxy) for box in boxes[1:])
+    crossed = captions.place([replace(boxes[0], box_xyxy=(200, 150, 201, 151))], [(100, 20)], (400, 300))[0]
+    assert crossed is not None
+    assert any(captions._overlap(crossed, box.box_xyxy) for box in boxes[1:]), "where nobody is, it stands there"
+
+
+def caption_of(mask: Rle) -> captions.Caption:
+    x, y, width, height = (int(side) for side in bbox_xywh(mask))
+    point = captions.innermost_point(mask)
+    assert point is not None
+    return captions.Caption(text="", color_rgb=RED, point_xy=point, box_xyxy=(x, y, x + width, y + height))
+
+
+def test_labels_cover_no_other_stay_inside_and_those_without_a_place_are_counted() -> None:
     mask = encode(np.ones((256, 256), bool))
-    instances = [DrawnInstance(mask=mask, label=f"whole {n}", color_rgb=color_of(n)) for n in range(9)]
-    picture = draw(gray((256, 256)), instances)
-    visible = [(picture == instance.color_rgb).all(axis=2).sum() for instance in instances]
-    assert visible[0] > 300
-    assert visible[1] == pytest.approx(visible[0], rel=0.2)
-    assert visible[2:-1] == [0] * 6, "no place was free"
+    captions_of_all = [
+        captions.Caption(text="whole", color_rgb=RED, point_xy=(128.0, 128.0), box_xyxy=(0, 0, 256, 256))
+    ] * 200
+    places = captions.place(captions_of_all, [(60, 18)] * 200, (256, 256))
+    placed = [box for box in places if box is not None]
+    assert 9 < len(placed) < 200
+    assert len(placed) * 60 * 18 <= captions.MOST_COVERED * 256 * 256, "they hide the picture"
+    assert all(x0 >= 0 and y0 >= 0 and x1 <= 256 and y1 <= 256 for x0, y0, x1, y1 in placed)
+    assert not any(captions._overlap(one, other) for n, one in enumerate(placed) for other in placed[:n])
+    many = [DrawnInstance(mask=mask, label="whole", color_rgb=RED)] * 200
+    picture = draw(gray((256, 256)), many)
+    assert (picture == captions.MORE_RGB).all(axis=2).sum() > 300, "that there are more is said"
+    assert not (draw(gray((256, 256)), many[:4]) == captions.MORE_RGB).all(axis=2).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (700, 1), (300, 400), (2000, 3000)])
+def test_the_innermost_point_is_on_its_mask(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(7)
+    for _ in range(5):
+        mask = ndimage.uniform_filter(random.random(shape), 9) > 0.52
+        mask[random.integers(shape[0]), random.integers(shape[1])] = True
+        point = captions.innermost_point(encode(mask))
+        assert point is not None
+        x, y = (int(side) for side in point)
+        near = mask[max(0, y - 12) : y + 13, max(0, x - 12) : x + 13]
+        assert near.any()
+        if max(shape) <= captions.SEARCHED_SIDE_PX:
+            assert mask[y, x]
+    assert captions.innermost_point(encode(np.zeros(shape, bool))) is None
+
+
+@pytest.mark.parametrize("n_colors", [2, 3])
+def test_masks_of_one_object_are_all_seen(n_colors: int) -> None:
+    colors = [RED, (0, 0, 255), (0, 255, 0)][:n_colors]
+    instances = [DrawnInstance(mask=disc(200, 150, 90 - n), label="", color_rgb=c) for n, c in enumerate(colors)]
+    picture = draw(gray((300, 400)), instances).astype(int)
+    inside = picture[100:200, 150:250]
+    for color in colors:
+        tint = np.rint(GRAY + (np.array(color) - GRAY) * FILL)
+        share = (np.abs(inside - tint).max(axis=2) <= 1).mean()
+        assert share > 0.5 / n_colors, f"{color} is hidden"
+    lines = picture[ndimage.binary_dilation(coco.decode(disc(200, 150, 90).to_coco()), iterations=2)]
+    assert all((np.abs(lines - color).max(axis=1) < 60).sum() > 50 for color in colors), "their lines, too"
+
+
+def test_masks_of_one_colour_or_of_two_objects_have_no_stripes() -> None:
+    masks = [disc(150, 150, 60), disc(151, 150, 60), disc(200, 150, 60)]
+    same = [DrawnInstance(mask=mask, label="", color_rgb=RED) for mask in masks[:2]]
+    apart = [DrawnInstance(mask=m, label="", color_rgb=c) for m, c in zip(masks[1:], (RED, (0, 0, 255)), strict=True)]
+    assert n_sharing(same) == n_sharing(apart) == [0, 0]
+    assert n_sharing([same[0], replace(same[1], color_rgb=(0, 0, 255))]) == [0, 1]
 
 
 @pytest.mark.parametrize(

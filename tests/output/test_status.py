@@ -101,7 +101,7 @@ def test_the_rate_is_the_bars_though_units_end_in_bursts_and_a_night_lies_betwee
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """From the times of the files, it would be 4 images in no time, or 11 images in a night."""
-    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.02)
+    monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.02)
     caplog.set_level("INFO", "autolabel")
     output = labelled_scenes(tmp_path, count=10)
     began = time.monotonic()

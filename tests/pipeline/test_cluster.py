@@ -14,6 +14,10 @@ HEAD_ALONE = [{"CPU": 2.0}]
 GPUS = [{"CPU": 4.0}, {"CPU": 16.0, "GPU": 4.0}, {"CPU": 16.0, "GPU": 4.0}]
 
 
+def nodes_of(resources: list[dict[str, float]]) -> list[dict[str, Any]]:
+    return [{"NodeID": str(n), "Alive": True, "Resources": each} for n, each in enumerate(resources)]
+
+
 @pytest.mark.parametrize(
     ("nodes", "cluster", "sizes", "each"),
     [
@@ -50,19 +54,40 @@ def test_sizes(
     sizes: tuple[int, int, int],
     each: tuple[float, float],
 ) -> None:
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    monkeypatch.setattr(ray, "nodes", lambda: nodes_of(nodes))
     pool = actor_pool(ClusterConfig(**cluster), n_units=1000)
     assert (pool.n_least, pool.n_initial, pool.n_most) == sizes
     assert (pool.n_gpus, pool.n_cpus) == each
 
 
+@pytest.mark.parametrize(
+    ("bad", "min_actors", "sizes", "avoided"),
+    [
+        pytest.param({"1"}, 1, (1, 4, 8), {"1"}, id="the others"),
+        pytest.param({"1"}, 6, (4, 4, 8), {"1"}, id="fewer than the job would begin with: it has begun"),
+        pytest.param({"1", "2"}, 1, (1, 8, 8), set(), id="where all are bad, they are tried once more"),
+        pytest.param({"1", "gone"}, 1, (1, 4, 8), {"1", "gone"}, id="one of them is there no more"),
+    ],
+)
+def test_bad_nodes_get_no_actor(
+    bad: set[str], min_actors: int, sizes: tuple[int, int, int], avoided: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: nodes_of(GPUS))
+    pool = actor_pool(ClusterConfig(min_actors=min_actors), n_units=1000, bad_nodes=frozenset(bad))
+    assert (pool.n_least, pool.n_initial, pool.n_most) == sizes
+    assert pool.avoided == avoided
+    told = {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(avoided))})"}} if avoided else {}
+    assert pool.options().items() >= told.items()
+    assert ("label_selector" in pool.options()) == bool(avoided)
+
+
 def test_no_more_actors_than_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in GPUS])
+    monkeypatch.setattr(ray, "nodes", lambda: nodes_of(GPUS))
     assert actor_pool(ClusterConfig(), n_units=3).n_most == 3
 
 
 def test_what_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in HEAD_ALONE])
+    monkeypatch.setattr(ray, "nodes", lambda: nodes_of(HEAD_ALONE))
     with caplog.at_level("INFO", "autolabel"):
         actor_pool(ClusterConfig(gpus_per_actor=1, cpus_per_actor=4, min_actors=2, max_actors=8), n_units=1000)
     assert "waiting up to 600 s for 2 actors of 1 GPUs and 4 CPUs; 0 fit now" in caplog.text

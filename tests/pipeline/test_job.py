@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,15 @@ import pytest
 from PIL import Image
 
 from autolabel.config.compose import compose_config
-from autolabel.errors import BadInput, CheckpointError, Refused
+from autolabel.errors import BadInput, CheckpointError, JobFailed, Refused
+from autolabel.labels.summary import Summary
+from autolabel.pipeline import job
+from autolabel.pipeline.job import phrases_asked
 from autolabel.pipeline.refine import refine
+from autolabel.pipeline.request import Request
+from autolabel.prompts.concepts import Exemplar, ImageExemplars
+from autolabel.prompts.ontology import Category, Ontology
+from autolabel.storage import open_storage
 from tests.support.bad_images import bad_images, good_images
 from tests.support.jobs import assert_same_labels, rows_of, run_export, run_label, run_verify, statuses
 from tests.support.photographs import SIZES_HW
@@ -185,6 +194,39 @@ def test_words_that_the_model_does_not_know_are_told_at_the_start_and_at_the_end
 
 def test_nothing_is_told_of_words_that_the_model_knows(labelled: Path) -> None:
     assert json.loads((labelled / "run.json").read_bytes())["unknown_words"] == []
+
+
+def test_footers_of_earlier_runs_are_read_beside_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed job of 195,000 units would hold its GPUs for half an hour at its end."""
+    may_read, n_read = threading.Event(), list[int]()
+
+    def read_slowly(output: object, output_uri: str, unit: int) -> Summary:
+        assert may_read.wait(30)
+        n_read.append(unit)
+        return Summary(images=Counter(labelled=1))
+
+    monkeypatch.setattr(job, "read_summary", read_slowly)
+    storage = open_storage("x", {})
+    with job.summing(storage, "x", range(100)) as total:
+        assert not n_read, "the block has begun, whatever is read"
+        may_read.set()
+        assert total().n_images == 100
+    n_read.clear()
+    with pytest.raises(JobFailed), job.summing(storage, "x", range(100_000)):
+        raise JobFailed("the job ends")
+    assert len(n_read) < 50_000, "what nobody needs any more is read to its end"
+
+
+def test_words_of_a_category_that_boxes_show_are_not_asked(scenes: Path) -> None:
+    ontology = Ontology(
+        categories=(Category(id=1, name="a", phrases=("like this",)), Category(id=2, name="b", phrases=("elephant",)))
+    )
+    box = Exemplar(category_id=1, box_cxcywh=(0.5, 0.5, 0.1, 0.1), positive=True)
+    boxes = {"an image": ImageExemplars(size_hw=None, exemplars=(box,))}
+    for use_text, asked in (("true", ["like this", "elephant"]), ("false", ["elephant"])):
+        settings = [f"input.uri={scenes}", "output.uri=x", "prompts=[a]", f"exemplars.use_text={use_text}"]
+        request = Request(ontology=ontology, listing=None, exemplars=boxes, objects=None)
+        assert phrases_asked(compose_config("label", settings), request) == asked
 
 
 def test_exemplars_prompt_beside_and_instead_of_text(scenes: Path, tmp_path: Path) -> None:

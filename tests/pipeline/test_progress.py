@@ -8,6 +8,7 @@ from collections import Counter
 from functools import partial
 
 import pytest
+from tqdm import tqdm
 
 from autolabel.labels.summary import Summary, closing_text
 from autolabel.output import passes
@@ -37,6 +38,7 @@ def progress_of(
 def test_log_lines_come_while_a_unit_is_in_hand(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(progress, "LOG_EVERY_S", 0.05)
     caplog.set_level(logging.INFO, "autolabel")
     told = progress_of(100, n_done_before=20)
@@ -70,7 +72,7 @@ def test_a_pass_over_units_has_a_bar_on_a_terminal_alone(
 def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
-    monkeypatch.setattr(progress, "BAR_EVERY_S", 0.05)
+    monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.05)
     told = progress_of(100)
     with told.showing(lambda: InHand(n_images=25, n_instances=4)):
         time.sleep(0.5)
@@ -84,13 +86,24 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_bar_never_goes_beyond_the_end_nor_back(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
-    monkeypatch.setattr(progress, "BAR_EVERY_S", 0.02)
+    monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.02)
     told = progress_of(10, n_done_before=5)
     with told.showing(lambda: InHand(n_images=50)):
         time.sleep(0.2)
         told.add(done(3, 0))
     assert " 10/10 " in screen.getvalue()
     assert "55/10" not in screen.getvalue()
+
+
+def test_what_was_found_is_not_taken_back_while_a_unit_is_handed_over(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "autolabel")
+    told = progress_of(100)
+    with told.showing(InHand), tqdm(disable=True) as bar:
+        told._show(bar, InHand(n_images=7, n_instances=11, n_rejected=1), 1.0)
+        told._show(bar, InHand(), 2.0)
+    lines = [record.getMessage() for record in caplog.records[:2]]
+    assert len(lines) == 2
+    assert all(line.startswith("7 of 100 images, ") and ", 11 instances, 1 rejected, " in line for line in lines)
 
 
 def test_the_rate_of_a_slow_model_can_be_read() -> None:
@@ -101,7 +114,7 @@ def test_the_rate_of_a_slow_model_can_be_read() -> None:
 
 
 def test_the_start_of_the_model_is_no_work_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.02)
+    monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.02)  # and lines are far fewer
     began, said = time.monotonic(), list[tuple[int, float | None]]()
     with progress_of(100, n_done_before=20, said=said).showing(
         lambda: InHand(n_images=int(100 * max(0.0, time.monotonic() - began - 1)))

@@ -8,6 +8,10 @@ HARMLESS = (
     "and ID: '2b66' has constructor arguments in the object store and max_restarts > 0. If the arguments in the object "
     "store go out of scope or are lost, the actor restart will fail."
 )
+OF_A_RAYLET = (
+    "\x1b[33m(raylet)\x1b[0m Task MapWorker(MapBatches(UnitActor)).submit failed. There are infinite retries "
+    "remaining, so the task will be retried. Error: The actor is dead because it was killed by `ray.kill`."
+)
 PROGRAM = f"""
 import os, subprocess, sys
 from autolabel.pipeline.ray_log import without_harmless_lines
@@ -17,6 +21,8 @@ with without_harmless_lines():
     os.write(2, {HARMLESS!r}.encode() + b"\\n")
     os.write(2, b"[E] the raylet died\\n")
     print("from Python", file=sys.stderr)
+    print({OF_A_RAYLET!r})
+    print("its worker died", flush=True)
     subprocess.run(["sh", "-c", "echo of a child >&2"])
     if len(sys.argv) > 1:
         os.write(2, b"last words")
@@ -27,7 +33,9 @@ print("after, too", file=sys.stderr)
 
 
 def run(*arguments: str) -> tuple[int, list[str]]:
+    """Return the exit code, and the lines on standard error; those on standard output are looked at here."""
     done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["its worker died"]
     return done.returncode, done.stderr.splitlines()
 
 

@@ -6,17 +6,20 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from autolabel.labels.units import done_units, open_unit, read_summary, write_unit
 from autolabel.pipeline import load, stream
 from autolabel.pipeline.timing import StageSeconds
+from autolabel.sam3.device import HostTensor
+from autolabel.sam3.engine import Pair, PairResult
 from autolabel.segmentation.concepts import ConceptQuestions
 from autolabel.segmentation.questions import Found
 from autolabel.storage.local import LocalStorage
@@ -81,7 +84,7 @@ def test_in_quarantine_the_image_that_kills_is_rejected_and_the_others_are_as_ev
 
 def test_seconds_are_of_the_stage_that_spent_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, _ = prepared(tmp_path, "batch.images=2")
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # images wait for the decoder, which is no decoding
+    job = replace(job, n_cpus=1.0)  # images wait for the decoder, which is no decoding
 
     def slow(owner: object, name: str, seconds: float) -> None:
         work = getattr(owner, name)
@@ -148,14 +151,53 @@ def test_the_model_waits_for_the_threads_behind_it(tmp_path: Path, monkeypatch: 
         assert report.result(60).summary.n_images == 41
 
 
+def test_what_lies_behind_the_model_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred masks of each of 80 prompts weigh hundreds of megabytes an image."""
+    write_scenes(tmp_path / "in", count=12, seed=0)
+    job, _ = planned_job(tmp_path, "batch.images=1")
+    may_finish, waiting = threading.Event(), threading.Event()
+
+    class Heavy(FoundEverywhere):
+        def _result(self, pair: Pair) -> PairResult:
+            found = super()._result(pair)
+            return replace(found, masks=HostTensor(torch.zeros(len(found.scores), 256, 256)))
+
+    engine = Heavy()
+    n_bytes = 3 * 3 * 256 * 256 * 4  # of an image: three masks of each of three prompts, in float32
+    monkeypatch.setattr(stream, "BACKLOG_BYTES", 2 * n_bytes)
+    acquire = stream.Backlog.acquire
+
+    def noted(backlog: stream.Backlog, n: int) -> None:
+        assert n == n_bytes
+        if len(engine.asked) == 3:
+            waiting.set()
+        acquire(backlog, n)
+
+    found = ConceptQuestions.found
+
+    def held_up(*arguments: Any) -> Found:
+        assert may_finish.wait(30)
+        return found(*arguments)
+
+    monkeypatch.setattr(stream.Backlog, "acquire", noted)
+    monkeypatch.setattr(ConceptQuestions, "found", held_up)
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(labeler(job, engine).label_unit, 0)
+        assert waiting.wait(30)
+        time.sleep(0.5)
+        assert len(engine.asked) == 3, "two images of the three lie behind it; one more has no room"
+        may_finish.set()
+        assert report.result(60).summary.n_images == 13
+
+
 MEASURE = """
-import os, resource, sys
-os.cpu_count = lambda: 2
+import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from tests.support.engines import FoundNowhere, labeler
 from tests.support.planned import planned_job
 job, _ = planned_job(Path(sys.argv[1]), "batch.prefetch_mb=32")
-one = labeler(job, FoundNowhere())
+one = labeler(replace(job, n_cpus=2.0), FoundNowhere())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 report = one.label_unit(0)
 print(report.summary.n_images, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)

@@ -139,7 +139,7 @@ def test_the_viewer_by_keyboard(page: Page) -> None:
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#viewer-title")).to_have_text(names[0])
     page.locator(".found button").nth(1).focus()
-    expect(page.locator(".frame rect")).to_have_count(1)
+    expect(page.locator(".mark rect")).to_have_count(1)
     page.keyboard.press("Escape")
     expect(page.locator("#viewer")).to_be_hidden()
     expect(page.locator(".card").first).to_be_focused()
@@ -201,3 +201,95 @@ def test_a_phone_needs_no_horizontal_scroll(page: Page, width: int) -> None:
     page.locator(".card").first.click()
     expect(page.locator("#viewer img")).to_be_visible()
     assert page.evaluate("document.querySelector('#viewer').scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [320, 400, 1400])
+def test_nothing_is_cut_at_the_side(page: Page, width: int) -> None:
+    """Neither the navigation nor a table needs a scroll of its own."""
+    page.set_viewport_size({"width": width, "height": 780})
+    for link in page.locator(".top nav a").all():
+        box = link.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    for table in page.locator(".stacked").all():
+        assert table.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
+
+
+Place = tuple[float, float, float, float]
+
+
+def places(page: Page, selector: str) -> list[Place]:
+    """Return (x0, y0, x1, y1) of elements on the screen."""
+    boxes = "elements => elements.map(e => e.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
+    return [tuple(box) for box in page.locator(selector).evaluate_all(boxes)]
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_scores_are_of_one_size_and_on_their_objects(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.select_option("#sort", "instances")
+    page.locator(".card").first.click()
+    texts = page.locator(".scores text")
+    expect(texts.first).to_be_visible()
+    listed = page.locator(".found .score").all_inner_texts()
+    assert len(listed) > 3
+    assert set(texts.all_text_contents()) <= set(listed)
+    shown = page.locator("#scores-shown").inner_text()
+    assert shown == ("Scores" if texts.count() == len(listed) else f"Scores, {texts.count()} of {len(listed)}")
+    chips = places(page, ".scores rect")
+    assert all(
+        x1 - x0 == pytest.approx(32, abs=0.5) and y1 - y0 == pytest.approx(18, abs=0.5) for x0, y0, x1, y1 in chips
+    )
+    assert not any(meet(one, other) for n, one in enumerate(chips) for other in chips[:n])
+    (frame,) = places(page, ".frame")
+    assert all(inside(chip, frame) for chip in chips)
+    # Each is on its object, or a line leads there.
+    ends = "all => all.map(line => ['x1', 'y1', 'x2', 'y2'].map(name => Number(line.getAttribute(name))))"
+    lines = page.locator(".scores line.lead").evaluate_all(ends)
+    n_on_their_object = 0
+    for number, score in enumerate(listed):
+        page.locator(".found button").nth(number).hover()
+        (box,) = places(page, ".mark rect")
+        for chip in (chip for chip, text in zip(chips, texts.all_text_contents(), strict=True) if text == score):
+            x, y = (chip[0] + chip[2]) / 2 - frame[0], (chip[1] + chip[3]) / 2 - frame[1]
+            x, y = next(((px, py) for lx, ly, px, py in lines if abs(lx - x) < 1 and abs(ly - y) < 1), (x, y))
+            n_on_their_object += box[0] - 1 <= x + frame[0] <= box[2] + 1 and box[1] - 1 <= y + frame[1] <= box[3] + 1
+    assert n_on_their_object >= len(chips)
+    page.locator("#with-scores").uncheck()
+    expect(texts).to_have_count(0)
+
+
+def meet(a: Place, b: Place) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def inside(a: Place, b: Place) -> bool:
+    return b[0] - 1 <= a[0] and b[1] - 1 <= a[1] and a[2] <= b[2] + 1 and a[3] <= b[3] + 1
+
+
+def test_categories_are_sorted_by_what_is_clicked_most_instances_first(page: Page) -> None:
+    names = page.locator("#categories tbody th").all_inner_texts
+    numbers = [int(text) for text in page.locator("#categories tbody td:nth-child(3)").all_inner_texts()]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) == 3
+    by_instances = names()
+    page.get_by_role("button", name="Category", exact=True).click()
+    assert names() == sorted(by_instances)
+    page.get_by_role("button", name="Category", exact=True).click()
+    assert names() == sorted(by_instances, reverse=True)
+    page.locator("#categories").get_by_role("button", name="Instances").click()
+    assert names() == by_instances
+    expect(page.locator("#categories th[aria-sort]")).to_have_attribute("aria-sort", "descending")
+
+
+def test_ticks_are_round_numbers_and_none_covers_another(page: Page) -> None:
+    for chart in ("#chart-scores", "#chart-areas", "#chart-counts"):
+        texts = places(page, f"{chart} text:not(.limit-text)")
+        assert len(texts) > 5
+        assert not any(meet(one, other) for n, one in enumerate(texts) for other in texts[:n]), chart
+        upwards = page.locator(f"{chart} text[x='38']").all_text_contents()
+        numbers = [int(text) for text in upwards]
+        step = numbers[1]
+        assert numbers == [step * n for n in range(len(numbers))]
+        assert str(step).rstrip("0") in {"1", "2", "5"}

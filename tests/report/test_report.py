@@ -69,10 +69,46 @@ def test_masks_are_drawn_where_they_lie(reported: Reported) -> None:
             Image.open(row["uri"]) as image,
             Image.open(reported.folder / f"images/{row['image_id']:08d}.jpg") as drawn,
         ):
-            difference = np.abs(np.asarray(image.convert("RGB"), int) - np.asarray(drawn, int)).max(axis=2)
+            as_read = drawn.resize(image.size)
+            difference = np.abs(np.asarray(image.convert("RGB"), int) - np.asarray(as_read, int)).max(axis=2)
+        assert max(drawn.size) == min(960, 2 * max(image.size))
         x, y, width, height = map(int, row["instances"][0]["bbox"])
         inside = difference[y : y + height, x : x + width]
         assert inside.mean() > 2 * np.median(difference)
+
+
+def test_the_page_says_what_it_is_about(reported: Reported) -> None:
+    html = (reported.folder / "index.html").read_text()
+    root = Path(reported.output.plan.input_root)
+    assert f'<h1 id="title">Labels of {root.parent.name}/{root.name}</h1>' in html
+    assert "Per image looked at" not in html
+    assert "labels of different categories however they overlap" in html
+
+
+def test_a_chart_of_precision_and_recall_names_its_axes_and_its_lines(tmp_path: Path) -> None:
+    output = labelled_scenes(tmp_path, count=2)
+    in_force = {"threshold": 0.5, "precision": 0.75, "recall": 0.5, "F1": 0.6}
+    categories = [
+        {
+            "name": f"category {n}",
+            "n_objects": n,
+            "in_force": in_force,
+            "curve": {"recall": [0.1, 0.5], "precision": [1.0, 0.75]},
+        }
+        for n in range(30)
+    ]
+    evaluation = {"coco": {"AP": 0.61}, "sam3": {}, "categories": categories}
+    output.storage.overwrite(f"{output.uri}/evaluation/evaluation.json", orjson.dumps(evaluation))
+    reported_of(output.uri)
+    html = (tmp_path / "labels" / "report" / "index.html").read_text()
+    chart = html[html.index("Precision and recall <") : html.index("</figure>", html.index("Precision and recall <"))]
+    assert "recall: of the objects" in chart
+    assert "precision: of the labels" in chart
+    assert "The 10 categories with the most objects of 30" in chart
+    assert re.findall(r"<bdi>(.*?)</bdi>", chart) == [f"category {n}" for n in range(20, 30)]
+    rings = re.findall(r'<circle class="ring".*?cx="(.*?)" cy="(.*?)"', chart)
+    ends = [points.split()[-1] for points in re.findall(r'points="(.*?)"', chart, re.DOTALL)]
+    assert [f"{x},{y}" for x, y in rings] == ends, "the threshold in force is on its curve"
 
 
 def test_the_gallery_is_bounded(reported: Reported) -> None:

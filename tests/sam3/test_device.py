@@ -14,6 +14,13 @@ from autolabel.sam3.device import HostTensor, on_device, stacked, stage, to_host
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
+def test_actors_that_share_a_gpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000_000_000, 80_000_000_000))
+    assert device.memory_mb(CUDA) == 7_000
+    assert device.memory_mb(CUDA, share=0.5) == 3_500
+    assert device.memory_mb(CPU) == device.CPU_MEMORY_MB
+
+
 def doubled(tensor: torch.Tensor, *, twice: bool = False) -> dict[str, torch.Tensor]:
     return {"out": tensor * (4 if twice else 2)}
 

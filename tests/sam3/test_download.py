@@ -21,7 +21,7 @@ from huggingface_hub import errors as hub
 
 from autolabel.errors import CheckpointError
 from autolabel.sam3 import download
-from autolabel.sam3.download import HUB_MODELS, fetch
+from autolabel.sam3.download import HUB_MODELS, check_reachable, fetch
 
 DATA = b"weights" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -313,10 +313,12 @@ class TestHub:
 
     @pytest.mark.parametrize("uri", ["hf://", "hf://sam3", "hf://o/r@", "hf://o/r@a@b", "hf://o//r", "hf://o/r/"])
     def test_malformed(self, uri: str) -> None:
-        with pytest.raises(CheckpointError, match="expected hf://owner/repo"):
-            fetch(uri, storage_options={})
+        for attempt in (check_reachable, lambda uri: fetch(uri, storage_options={})):
+            with pytest.raises(CheckpointError, match="expected hf://owner/repo"):
+                attempt(uri)
 
     def test_names_that_the_hub_never_had(self) -> None:
+        check_reachable("hf://o o/r--r")
         with pytest.raises(CheckpointError, match="no such repository"):
             fetch("hf://o o/r--r", storage_options={})
 
@@ -336,11 +338,38 @@ class TestUnreachableHub:
             fetch(uri, storage_options={})
         assert time.monotonic() - started < 8  # 24 by the hub's client alone
 
+    def test_is_told_before_anything_is_fetched(self) -> None:
+        with pytest.raises(CheckpointError, match=r"cannot be reached.*say model\.checkpoint=PATH"):
+            check_reachable("hf://facebook/sam3.1")
+
+    @pytest.mark.parametrize(
+        "uri", ["", "weights/sam3.pt", "s3://bucket/sam3.pt", "pkg://autolabel.demo/demo.safetensors"]
+    )
+    def test_is_not_asked_for_what_lies_elsewhere(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(download, "_hub_answers", lambda: pytest.fail("asked"))
+        check_reachable(uri)
+
+    def test_is_given_up_where_nothing_answers_at_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As where packets are dropped: a name is looked up, and address after address tried, without end."""
+        given_up = threading.Event()
+
+        class Session:
+            def head(self, url: str, *, timeout: float) -> None:
+                given_up.wait(60)
+
+        monkeypatch.setattr(download, "get_session", Session)
+        monkeypatch.setattr(download, "HUB_TRIED_FOR_S", 0.2)
+        started = time.monotonic()
+        assert not download._hub_answers()
+        assert time.monotonic() - started < 5
+        given_up.set()
+
     def test_is_not_needed_for_what_is_in_the_cache(self, tmp_path: Path) -> None:
         revision = PINNED["facebook/sam3.1"]
         kept = tmp_path / "models--facebook--sam3.1" / "snapshots" / revision / "sam3.1_multiplex.pt"
         kept.parent.mkdir(parents=True)
         kept.write_bytes(DATA)
+        check_reachable("hf://facebook/sam3.1")
         found = fetch("hf://facebook/sam3.1", storage_options={}, sha256=SHA256)
         assert (found.path, found.source) == (kept, f"hf://facebook/sam3.1@{revision}/sam3.1_multiplex.pt")
 

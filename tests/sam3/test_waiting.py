@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from autolabel.sam3 import forward
+from autolabel.sam3 import engine, forward
 from autolabel.sam3.architecture import TINY
-from autolabel.sam3.device import on_device
+from autolabel.sam3.device import HostTensor, on_device
 from autolabel.sam3.engine import Engine
 from autolabel.sam3.forward import Forward
 from autolabel.sam3.interactive import ObjectForward
 from autolabel.sam3.preprocess import resize
+from autolabel.sam3.sizes import pair_bytes
+from autolabel.sam3.upstream import Sam3Image
 from tests.sam3.objects import queries, seeded
 from tests.sam3.pairs import ALL_PAIRS, IMAGES
 
@@ -80,6 +82,32 @@ def test_no_stage_waits(calls: dict[tuple[type, str], int]) -> None:
     assert len(engine.segment_objects(pixels, asked)) == len(asked)
     assert all(calls.values()), calls
     assert NoWaiting.n_seen > 1000
+
+
+def test_the_engine_waits_once_for_each_pass_over_pairs(tiny: Sam3Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For scores, which say of which pairs there are masks to make; masks are sent, and whoever needs them waits."""
+    fetched: list[torch.Size] = []
+    passes: list[int] = []
+    cpu, find = torch.Tensor.cpu, Forward.find
+
+    def noted(tensor: torch.Tensor) -> torch.Tensor:
+        fetched.append(tensor.shape)
+        return cpu(tensor)
+
+    def counted(self: Forward, *arguments: Any) -> Any:
+        decoded = find(self, *arguments)
+        passes.append(len(decoded.scores))
+        return decoded
+
+    monkeypatch.setattr(torch.Tensor, "cpu", noted)
+    monkeypatch.setattr(Forward, "find", counted)
+    monkeypatch.setattr(engine, "to_host", HostTensor)  # is sent, and not waited for: test_device.py
+    pixels = torch.stack([resize(rgb, TINY.resolution) for rgb in IMAGES])
+    two_at_once_mb = -(-2 * pair_bytes(TINY) // 1_000_000)
+    results = Engine(tiny, TINY, device=torch.device("cpu"), memory_mb=two_at_once_mb).segment(pixels, ALL_PAIRS)
+    assert sum(len(result.scores) for result in results) > 100
+    assert len(passes) > 2
+    assert len(fetched) == len(passes)
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,11 @@
   });
 
   // Gallery
+  const byInstances = categories.map((_, place) => place).sort((a, b) => categories[b].instances - categories[a].instances || a - b);
   for (const select of [$("by-category"), $("chart-category")]) {
-    categories.forEach((category, place) => select.append(make("option", { value: String(place), textContent: category.name })));
+    for (const place of byInstances) select.append(make("option", { value: String(place), textContent: categories[place].name }));
   }
+  const mostDoubt = Math.max(1, ...cards.map((card) => card.doubt?.priority ?? 0));
   const filters = $("filters");
   const order = {
     doubt: (a, b) => (a.doubt?.rank ?? Number.MAX_SAFE_INTEGER) - (b.doubt?.rank ?? Number.MAX_SAFE_INTEGER) || a.image_id - b.image_id,
@@ -80,12 +82,12 @@
     if (card.picture) inside.addEventListener("error", () => inside.replaceWith(
       make("span", { className: "problem", textContent: "its picture is not beside this page" })));
     const priority = card.doubt?.priority;
-    const doubt = card.doubt ? make("span", { className: "row" }, meter(priority), `doubt ${priority.toFixed(2)}`) : "";
+    const doubt = card.doubt ? make("span", { className: "row" }, meter(priority / mostDoubt), `doubt ${priority.toFixed(2)}`) : "";
     const button = make("button", { type: "button", className: "card" },
       make("span", { className: "picture" }, inside),
       make("span", { className: "text" },
         make("bdi", { className: "name", textContent: card.name, title: card.name }),
-        make("span", { className: "chips" }, ...(card.status === "rejected" ? ["not looked at"] : summary(card))),
+        make("span", { className: "chips" }, ...(card.status === "rejected" ? ["not labelled"] : summary(card))),
         make("span", { className: "row" },
           make("span", { textContent: card.status === "labelled" ? plural(card.n_instances, "instance") : card.status }), doubt)));
     button.addEventListener("click", () => open(place));
@@ -122,9 +124,10 @@
     $("previous").disabled = place === 0;
     $("next").disabled = place === shown.length - 1;
     const frame = viewer.querySelector(".frame");
-    const marks = card.size_wh ? draw("svg", { viewBox: `0 0 ${card.size_wh[0]} ${card.size_wh[1]}`, preserveAspectRatio: "none", "aria-hidden": "true" }) : "";
+    const marks = card.size_wh ? draw("svg", { class: "mark", viewBox: `0 0 ${card.size_wh[0]} ${card.size_wh[1]}`, preserveAspectRatio: "none", "aria-hidden": "true" }) : "";
+    scored = { card, layer: draw("svg", { class: "scores", "aria-hidden": "true" }) };
     frame.replaceChildren(...(card.picture
-      ? [make("img", { src: card.picture, alt: `${card.name}, with ${plural(card.n_instances, "instance")} drawn on it` }), marks]
+      ? [make("img", { src: card.picture, alt: `${card.name}, with ${plural(card.n_instances, "instance")} drawn on it` }), scored.layer, marks]
       : [make("p", { className: "problem", textContent: card.problem })]));
     // As large as the stage allows, but no pixel larger than two.
     const [width, height] = card.size_wh ?? [1, 1];
@@ -133,7 +136,64 @@
     viewer.querySelector(".side").replaceChildren(...side(card, marks));
     viewer.querySelector(".side").scrollTop = 0;
     if (!viewer.open) viewer.showModal();
+    writeScores();
   }
+
+  // Scores at one size, however large the picture is shown: on their object where it has the room, else beside it with
+  // a line to it. One hides no other; the best have the choice.
+  const CHIP = { width: 32, height: 18 };
+  const DISTANCES = [1, 1.5, 2.2, 3.2, 4.5];
+  let scored = null;
+
+  function choices(one, scale) {
+    const [x, y] = one.point_xy.map((at) => at * scale);
+    const [width, height] = one.box_xywh.slice(2).map((side) => side * scale);
+    const places = width >= 2 * CHIP.width && height >= 2 * CHIP.height ? [[x, y]] : [];
+    const reachX = Math.min(width / 2, CHIP.width) + CHIP.width / 2 + 4;
+    const reachY = Math.min(height / 2, 2 * CHIP.height) + CHIP.height / 2 + 4;
+    for (const distance of DISTANCES) {
+      for (let turn = 0; turn < 12; turn += 1) {
+        const angle = (Math.PI / 6) * turn - Math.PI / 2;
+        places.push([x + distance * reachX * Math.cos(angle), y + distance * reachY * Math.sin(angle)]);
+      }
+    }
+    return places;
+  }
+
+  function writeScores() {
+    const frame = viewer.querySelector(".frame");
+    const instances = scored?.card.picture ? scored.card.instances : [];
+    const [width, height] = [frame.clientWidth, frame.clientHeight];
+    const lines = draw("g");
+    const chips = draw("g");
+    const taken = [];
+    const wanted = $("with-scores").checked && width > 0;
+    const scale = width / (scored?.card.size_wh?.[0] ?? 1);
+    for (const one of wanted ? instances : []) {
+      const place = choices(one, scale).find(([x, y]) =>
+        x >= CHIP.width / 2 && x <= width - CHIP.width / 2 && y >= CHIP.height / 2 && y <= height - CHIP.height / 2 &&
+        !taken.some(([tx, ty]) => Math.abs(tx - x) < CHIP.width + 1 && Math.abs(ty - y) < CHIP.height + 1));
+      if (!place) continue;
+      taken.push(place);
+      const [x, y] = place;
+      const [px, py] = one.point_xy.map((at) => at * scale);
+      const { color } = categories[one.category];
+      if (Math.abs(px - x) > CHIP.width / 2 || Math.abs(py - y) > CHIP.height / 2) {
+        for (const kind of ["edge", "lead"]) {
+          lines.append(draw("line", { class: kind, x1: x, y1: y, x2: px, y2: py, stroke: color }),
+            draw("circle", { class: kind, cx: px, cy: py, r: kind === "edge" ? 4 : 3, fill: color }));
+        }
+      }
+      chips.append(draw("rect", { x: x - CHIP.width / 2, y: y - CHIP.height / 2, width: CHIP.width, height: CHIP.height, rx: 4, fill: color }),
+        draw("text", { x, y: y + 4.5, "text-anchor": "middle" }, one.score.toFixed(2)));
+    }
+    scored?.layer.setAttribute("viewBox", `0 0 ${width || 1} ${height || 1}`);
+    scored?.layer.replaceChildren(lines, chips);
+    const all = scored?.card.n_instances ?? 0;
+    $("scores-shown").textContent = wanted && taken.length < all ? `Scores, ${taken.length} of ${whole(all)}` : "Scores";
+  }
+  $("with-scores").addEventListener("input", writeScores);
+  new ResizeObserver(writeScores).observe(viewer.querySelector(".frame"));
 
   function side(card, marks) {
     const facts = [["Image", `#${card.image_id}`], ["Status", card.status]];
@@ -145,7 +205,7 @@
     if (reasons.length) {
       parts.push(make("h3", { textContent: "Why it is in doubt" }), make("ul", { className: "reasons" },
         ...reasons.map(([reason, value]) => make("li", {},
-          make("span", { textContent: data.reasons[reason] }), meter(value), make("span", { textContent: value.toFixed(2) })))));
+          make("span", { textContent: data.reasons[reason] }), meter(value / reasons[0][1]), make("span", { textContent: value.toFixed(2) })))));
     }
     if (card.instances.length) {
       const more = card.n_instances > card.instances.length ? `, the best ${card.instances.length} listed` : "";
@@ -186,11 +246,13 @@
   function bars(values, { under = [], names, ticks, limitAt, color, label }) {
     const [width, height, left, bottom, top] = [420, 190, 44, 24, 14];
     const stacked = values.map((value, bin) => value + (under[bin] ?? 0));
-    const highest = Math.max(1, ...stacked);
+    const most = Math.max(1, ...stacked);
+    const between = roundStep(most / 3);
+    const highest = Math.ceil(most / between) * between;
     const step = (width - left) / values.length;
     const y = (value) => top + (height - top - bottom) * (1 - value / highest);
     const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-    for (const value of new Set([0, Math.round(highest / 2), highest])) {
+    for (let value = 0; value <= highest; value += between) {
       svg.append(draw("line", { class: "axis", x1: left, x2: width, y1: y(value), y2: y(value) }),
         draw("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, compact(value)));
     }
@@ -214,6 +276,10 @@
         draw("text", { class: "limit-text", x: x - 5, y: 11, "text-anchor": "end" }, "threshold"));
     }
     return svg;
+  }
+  function roundStep(least) {
+    const power = 10 ** Math.floor(Math.log10(Math.max(1, least)));
+    return power * [1, 2, 5, 10].find((step) => step * power >= least);
   }
   const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 }).format;
 
@@ -246,7 +312,7 @@
     const countNames = chosen === "" ? ["0", ...spans] : spans;
     $("chart-counts").replaceChildren(bars(counts, {
       names: countNames.map((name) => `${name} per image`), color, label: "Histogram of instances per image",
-      ticks: countNames.map((name, bin) => [bin + 0.5, name]).filter((_, bin) => bin % 2 === 0),
+      ticks: countNames.map((name, bin) => [bin + 0.5, name]).filter((_, bin) => (bin % 2 === 0 && bin < countNames.length - 2) || bin === countNames.length - 1),
     }));
   }
 
@@ -257,6 +323,21 @@
     cell.append(draw("svg", { viewBox: `0 0 ${values.length * 3} 24`, preserveAspectRatio: "none", role: "img", "aria-label": `Scores of ${categories[place].name}` },
       draw("line", { class: "axis", x1: 0, x2: values.length * 3, y1: 23.5, y2: 23.5 }),
       ...values.map((value, bin) => draw("rect", { x: bin * 3, width: 2.2, y: 23 - 22 * value / highest, height: 22 * value / highest, fill: categories[place].color }))));
+  }
+
+  // Tables that are sorted by the column whose name is clicked, numbers from the greatest down first.
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
+      const numeric = head.classList.contains("n");
+      const before = head.getAttribute("aria-sort");
+      const up = before ? before === "descending" : !numeric;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const value = (row) => (numeric ? Number(row.cells[column].dataset.value) : row.cells[column].textContent.trim());
+      const rising = numeric ? (a, b) => value(a) - value(b) : (a, b) => value(a).localeCompare(value(b));
+      table.tBodies[0].append(...[...table.tBodies[0].rows].sort((a, b) => (up ? rising(a, b) : rising(b, a))));
+    }));
   }
 
   $("chart-category").addEventListener("input", charts);
