@@ -14,6 +14,7 @@ from autolabel.evaluation.curves import category_curves
 from autolabel.evaluation.detections import Detections, read_labels, read_results
 from autolabel.evaluation.ground_truth import GroundTruth, read_ground_truth
 from autolabel.evaluation.matching import CategoryMatch, match_categories, match_images
+from autolabel.evaluation.object_metrics import object_metrics
 from autolabel.evaluation.plots import f1_svg, precision_recall_svg
 from autolabel.evaluation.prompts_yaml import prompts_yaml
 from autolabel.evaluation.summary import Evaluation
@@ -67,6 +68,7 @@ def evaluate(config: EvaluateConfig) -> str:
         ap_of=ap_of,
         concepts=concept_metrics(comparison),
         curves=curves,
+        objects=object_metrics(truth, detections.object_masks),
     )
     names = {category.id: category.name for category in evaluated.ontology.categories}
     prompts = prompts_yaml(evaluated.ontology, detections.threshold_of, {one.category_id: one for one in curves})

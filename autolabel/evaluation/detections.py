@@ -7,7 +7,7 @@ What NMS and limits take away even then counts nowhere.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from autolabel.errors import BadInput, quoted_value
 from autolabel.evaluation.ground_truth import GroundTruth, is_integer, parsed, refuse
 from autolabel.evaluation.matching import CategoryMatch, ImageMatch
+from autolabel.evaluation.object_metrics import ObjectMasks
 from autolabel.labels.types import ImageLabels, Instance
 from autolabel.labels.units import done_units, read_columns
 from autolabel.masks.coco import read_mask
@@ -46,6 +47,7 @@ class Detections:
     of: Mapping[ImageCategory, Sequence[Detection]]
     threshold_of: Mapping[int, float]
     floor_of: Mapping[int, float]
+    object_masks: ObjectMasks = field(default_factory=dict)  # of all given objects, empty ones too
     rejected: tuple[str, ...] = ()  # file names of images that could not be read, so nothing was found on them
 
 
@@ -63,6 +65,7 @@ def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match
         raise BadInput(f"output.uri: {held} are not labelled yet; run the job again first")
     rules, floor_of = output.record.settings.rules, output.record.settings.keep_threshold_of
     found: dict[ImageCategory, list[Detection]] = {}
+    object_masks: dict[tuple[int, str], Rle] = {}
     problems, rejected = [], []
     for labels in _images(output, units, list(truth_id_of)):
         truth_id = truth_id_of[labels.image_id]
@@ -75,6 +78,11 @@ def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match
             here = f"{labels.size_hw[1]} x {labels.size_hw[0]} in the output"
             problems.append(f"image {image.file_name!r} is {width} x {height} pixels, {here}")
             continue
+        object_masks |= {
+            (truth_id, one.object_id): one.rle
+            for one in (*labels.instances, *labels.candidates)
+            if one.object_id is not None
+        }
         for category_id in match.truth_ids_of:
             own = [label for label in labels.instances if label.category_id == category_id]
             more = added_below(labels.instances, labels.candidates, category_id, floor_of[category_id], rules)
@@ -88,6 +96,7 @@ def read_labels(output: JobOutput, truth: GroundTruth, images: ImageMatch, match
         of=found,
         threshold_of=rules.threshold_of,
         floor_of=floor_of,
+        object_masks=object_masks,
         rejected=tuple(rejected),
     )
 

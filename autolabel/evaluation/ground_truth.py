@@ -35,11 +35,15 @@ class TruthImage:
 
 @dataclass(frozen=True, kw_only=True)
 class TruthObject:
-    """One annotated object, or a crowd of them that nobody told apart. `area_px` is what the file says, if it does."""
+    """One annotated object, or a crowd of them that nobody told apart. `area_px` is what the file says, if it does.
+
+    `object_id` is the annotation's own, or else its id, as text; None where it has neither.
+    """
 
     rle: Rle
     area_px: float
     crowd: bool
+    object_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +168,7 @@ class _Reader:
     def objects(
         self, entries: list[Any], images: dict[int, TruthImage], categories: dict[int, dict[str, Any]]
     ) -> Iterator[tuple[tuple[int, int], TruthObject]]:
-        """Give each with its image id and category id; ids of annotations mean nothing here, and may be missing."""
+        """Give each with its image id and category id; ids of annotations may be missing."""
         for index, entry in enumerate(entries):
             where = f"annotations[{index}]"
             if not isinstance(entry, dict):
@@ -189,7 +193,12 @@ class _Reader:
                 self.problems.append(f"{where}: {error}")
                 continue
             area_px = float(area) if isinstance(area, int | float) and area >= 0 else float(rle.area(mask))
-            yield (image_id, category_id), TruthObject(rle=mask, area_px=area_px, crowd=bool(crowd))
+            name = entry.get("object_id", entry.get("id"))
+            object_id = None if name is None else str(name)
+            yield (
+                (image_id, category_id),
+                TruthObject(rle=mask, area_px=area_px, crowd=bool(crowd), object_id=object_id),
+            )
 
     def _entries(self, table: str, entries: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Place (`images[3]`) and entry, of those with an id of their own."""

@@ -9,6 +9,7 @@ from autolabel.evaluation.comparison import Comparison
 from autolabel.evaluation.concept_metrics import IOU_THRESHOLDS, ConceptMetrics
 from autolabel.evaluation.curves import RIGHT_IOU, CategoryCurve, Quality
 from autolabel.evaluation.matching import CategoryMatch
+from autolabel.evaluation.object_metrics import ObjectMetrics
 from autolabel.prompts.ontology import Ontology
 from autolabel.wording import counted
 
@@ -32,6 +33,7 @@ class Evaluation:
     ap_of: Mapping[int, float | None]
     concepts: ConceptMetrics
     curves: Sequence[CategoryCurve]
+    objects: ObjectMetrics | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; None is undefined."""
@@ -53,6 +55,7 @@ class Evaluation:
             "evaluated": self.evaluated_uri,
             "coco": asdict(self.coco),
             "sam3": sam3_values(self.concepts),
+            **({"objects": asdict(self.objects)} if self.objects else {}),
             "right_iou": RIGHT_IOU,
             "categories": [self._category(curve) for curve in self.curves],
         }
@@ -82,6 +85,8 @@ class Evaluation:
             + "  ".join(f"{name} {number(value, 1 if name == 'cgF1' else 3)}" for name, value in row.items())
             for title, row in head
         ]
+        if self.objects:
+            figures.append(object_figures(self.objects))
         return "\n".join([*figures, "", *self._table(), "", *self._notes()]).rstrip()
 
     def _table(self) -> Iterator[str]:
@@ -132,6 +137,18 @@ class Evaluation:
         if concepts.il_mcc is None:
             kind = "without" if concepts.il_tp + concepts.il_fn else "with"
             yield f"IL_MCC and cgF1 are {UNDEFINED}: no image is known to be {kind} one of the categories"
+
+
+def object_figures(objects: ObjectMetrics) -> str:
+    """Return the line about given objects."""
+    figures = {
+        "mean IoU": objects.mean_iou,
+        "above 0.5": objects.share_above_50,
+        "above 0.75": objects.share_above_75,
+    }
+    told = "  ".join(f"{name} {number(value)}" for name, value in figures.items())
+    rest = f"; {objects.n_without_annotation} others have none" if objects.n_without_annotation else ""
+    return f"{'objects':10}{told}  of {counted(objects.n, 'given object')} with an annotation of its id{rest}"
 
 
 def sam3_values(concepts: ConceptMetrics) -> dict[str, Any]:

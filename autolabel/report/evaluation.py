@@ -13,6 +13,7 @@ from autolabel.storage.uris import join
 NAME = "evaluation/evaluation.json"
 OF_COCO = ("AP", "AP50", "AP75", "AR", "boundary_AP")
 OF_SAM3 = ("cgF1", "IL_MCC", "pmF1")  # the first of 100, as its authors write it
+OF_OBJECTS = ("mean_iou",)
 IN_FORCE = ("precision", "recall", "F1")  # at the threshold in force
 MAX_CURVES = 10  # more cannot be told apart
 
@@ -61,7 +62,9 @@ def read_evaluation(storage: Storage, output_uri: str) -> Evaluation | None:
     try:
         found = orjson.loads(storage.read(uri))
         return Evaluation(
-            headline=chosen(found.get("coco", {}), OF_COCO) | chosen(found.get("sam3", {}), OF_SAM3),
+            headline=chosen(found.get("coco", {}), OF_COCO)
+            | chosen(found.get("sam3", {}), OF_SAM3)
+            | chosen(found.get("objects", {}), OF_OBJECTS),
             categories=tuple(category(entry) for entry in found.get("categories", ())),
         )
     except (FileNotFoundError, NotADirectoryError):
