@@ -17,10 +17,13 @@ demo: .venv/ready
 	$(BIN)/autolabel verify output.uri=demo/labels
 	$(BIN)/autolabel export output.uri=demo/labels
 	$(BIN)/autolabel evaluate output.uri=demo/labels ground_truth.uri=demo/images/ground_truth.json
+	$(BIN)/autolabel label input.uri=demo/images output.uri=demo/masks objects.uri=demo/objects.json
+	$(BIN)/autolabel verify output.uri=demo/masks
+	$(BIN)/autolabel export output.uri=demo/masks
 	$(BIN)/python -m autolabel.demo sheet demo
 	$(BIN)/autolabel report output.uri=demo/labels
 	@echo
-	@echo "Open demo/labels/report/index.html first, and demo/contact_sheet.png: what was found for each prompt. The labels:"
+	@echo "Open demo/labels/report/index.html first, and demo/contact_sheet.png: what was found for each prompt, box and click. The labels:"
 	@echo "  demo/labels/labels/*.parquet        a row per image, masks as RLE"
 	@echo "  demo/labels/coco/annotations.json   the same for COCO's readers"
 

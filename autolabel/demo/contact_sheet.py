@@ -1,7 +1,8 @@
-"""A picture of what was found: a row per image, a column per category, from the COCO export of an output."""
+"""A picture of what was found: a row per image, a column per category, from the COCO exports of outputs."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,58 +18,81 @@ GAP, HEADING = 10, 46
 PAPER, INK, FAINT = (250, 249, 246), (30, 32, 38), (120, 122, 128)
 TINTS = ((230, 57, 70), (29, 120, 220), (20, 150, 100), (240, 140, 0), (130, 60, 200), (0, 150, 170))
 DIMMED = 0.4  # of what was not found
-BOX = (0, 220, 90)
+MARK = (0, 220, 90)
+Marks = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # boxes xywh and points xy, by file name and category
 
 
 def draw_sheet(
-    output: Path,
+    outputs: Mapping[Path, Marks],
     images: Path,
     *,
     headings: Mapping[str, str],
-    boxes_xywh: Mapping[tuple[str, str], Sequence[float]],
     rows: int,
 ) -> Image.Image:
-    """Draw the first `rows` images of an exported output, each alone and under each category.
+    """Draw the first `rows` images of exported outputs, each alone and under each category.
 
     Args:
+        outputs: of the same images, with what prompted to draw on them.
         images: the folder that the export's file names start from.
         headings: a second line under a category's name.
-        boxes_xywh: exemplar boxes to draw, by file name and category.
     """
-    coco = orjson.loads((output / "coco" / "annotations.json").read_bytes())
-    annotations_of: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
-    for annotation in coco["annotations"]:
-        annotations_of[annotation["image_id"], annotation["category_id"]].append(annotation)
-    shown = coco["images"][:rows]
+    columns = [one for output, marks in outputs.items() for one in columns_of(output, marks)]
+    shown = list(columns[0].found)[:rows]
     width, height = TILE_WH
-    n_columns = 1 + len(coco["categories"])
+    n_columns = 1 + len(columns)
     size = n_columns * (width + GAP) + GAP, HEADING + len(shown) * (height + GAP) + GAP
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    titles = [("image", "as it was read")] + [
-        (category["name"], headings.get(category["name"], "")) for category in coco["categories"]
-    ]
+    titles = [("image", "as it was read")] + [(one.category, headings.get(one.category, "")) for one in columns]
     for column, (title, line) in enumerate(titles):
         left = GAP + column * (width + GAP)
         draw.text((left, 8), title, fill=INK, font=ImageFont.load_default(16))
         draw.text((left, 28), line, fill=FAINT, font=ImageFont.load_default(12))
-    for row, image in enumerate(shown):
-        with Image.open(images / image["file_name"]) as opened:
+    for row, name in enumerate(shown):
+        with Image.open(images / name) as opened:
             rgb = np.asarray(opened.convert("RGB"))
         top = HEADING + row * (height + GAP)
-        _paste(sheet, Image.fromarray(rgb), (GAP, top), caption=image["file_name"])
-        for column, category in enumerate(coco["categories"], start=1):
-            annotations = annotations_of[image["id"], category["id"]]
+        _paste(sheet, Image.fromarray(rgb), (GAP, top), caption=name)
+        for number, one in enumerate(columns, start=1):
+            annotations = one.found[name]
             tile = Image.fromarray(_highlighted(rgb, annotations))
-            if box := boxes_xywh.get((image["file_name"], category["name"])):
-                x, y, w, h = box
-                line_px = max(2, tile.width // 120)
-                ImageDraw.Draw(tile).rectangle((x, y, x + w, y + h), outline=BOX, width=line_px)
+            for mark in one.marks.get((name, one.category), ()):
+                _draw_mark(tile, mark)
             scores = ", ".join(f"{annotation['score']:.2f}" for annotation in annotations[:5])
             more = ", ..." if len(annotations) > 5 else ""
             caption = f"{len(annotations)} found: {scores}{more}" if annotations else "nothing found"
-            _paste(sheet, tile, (GAP + column * (width + GAP), top), caption=caption)
+            _paste(sheet, tile, (GAP + number * (width + GAP), top), caption=caption)
     return sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A category of an output: what was found on each image, by its name, and what prompted."""
+
+    category: str
+    found: Mapping[str, Sequence[dict[str, Any]]]
+    marks: Marks
+
+
+def columns_of(output: Path, marks: Marks) -> Iterator[Column]:
+    coco = orjson.loads((output / "coco" / "annotations.json").read_bytes())
+    annotations_of: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
+    for annotation in coco["annotations"]:
+        annotations_of[annotation["image_id"], annotation["category_id"]].append(annotation)
+    for category in coco["categories"]:
+        found = {image["file_name"]: annotations_of[image["id"], category["id"]] for image in coco["images"]}
+        yield Column(category=category["name"], found=found, marks=marks)
+
+
+def _draw_mark(tile: Image.Image, mark: Sequence[float]) -> None:
+    """Draw a box or a point."""
+    draw, line_px = ImageDraw.Draw(tile), max(2, tile.width // 120)
+    if len(mark) == 4:
+        x, y, w, h = mark
+        draw.rectangle((x, y, x + w, y + h), outline=MARK, width=line_px)
+    else:
+        x, y = mark[:2]
+        draw.ellipse((x - 3 * line_px, y - 3 * line_px, x + 3 * line_px, y + 3 * line_px), fill=MARK)
 
 
 def _highlighted(rgb: npt.NDArray[np.uint8], annotations: Sequence[dict[str, Any]]) -> npt.NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """The picture at the end of `make demo` shows what the labels say."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from autolabel.demo import __main__ as main
 from autolabel.demo.__main__ import COUNT
-from autolabel.demo.contact_sheet import BOX, GAP, HEADING, PAPER, TILE_WH, TINTS, draw_sheet
+from autolabel.demo.contact_sheet import GAP, HEADING, MARK, PAPER, TILE_WH, TINTS, draw_sheet
 from autolabel.masks.rle import encode
 
 
@@ -43,7 +44,7 @@ def tile(sheet: Image.Image, row: int, column: int) -> npt.NDArray[np.int64]:
 
 
 def test_what_is_found_stands_out_where_it_is(folder: Path) -> None:
-    sheet = draw_sheet(folder / "labels", folder / "images", headings={"something": "prompt: x"}, boxes_xywh={}, rows=8)
+    sheet = draw_sheet({folder / "labels": {}}, folder / "images", headings={"something": "prompt: x"}, rows=8)
     assert sheet.size == (3 * (TILE_WH[0] + GAP) + GAP, HEADING + 2 * (TILE_WH[1] + GAP) + GAP)
     assert (tile(sheet, 0, 0)[70, 100] == 120).all()
     found, missed, other = tile(sheet, 0, 2), tile(sheet, 0, 1), tile(sheet, 1, 2)
@@ -53,12 +54,20 @@ def test_what_is_found_stands_out_where_it_is(folder: Path) -> None:
     assert found[5, 5].mean() < 100  # dimmed
 
 
-def test_exemplar_boxes_are_drawn_on_their_tile_alone(folder: Path) -> None:
-    boxes = {("1.png", "something"): (20.0, 30.0, 50.0, 60.0)}
-    sheet = draw_sheet(folder / "labels", folder / "images", headings={}, boxes_xywh=boxes, rows=8)
-    assert (tile(sheet, 0, 2)[60, 20] == BOX).all()
-    assert (tile(sheet, 0, 1)[60, 20] != BOX).any()
-    assert (tile(sheet, 1, 2)[60, 20] != BOX).any()
+def test_what_prompts_is_drawn_on_its_tile_alone(folder: Path) -> None:
+    marks = {("1.png", "something"): [(20.0, 30.0, 50.0, 60.0), (150.0, 120.0)]}
+    sheet = draw_sheet({folder / "labels": marks}, folder / "images", headings={}, rows=8)
+    for row, column in ((60, 20), (120, 150)):  # the side of a box, and a point
+        assert (tile(sheet, 0, 2)[row, column] == MARK).all()
+        assert (tile(sheet, 0, 1)[row, column] != MARK).any()
+        assert (tile(sheet, 1, 2)[row, column] != MARK).any()
+
+
+def test_outputs_stand_side_by_side(folder: Path) -> None:
+    shutil.copytree(folder / "labels", folder / "masks")
+    sheet = draw_sheet({folder / "labels": {}, folder / "masks": {}}, folder / "images", headings={}, rows=8)
+    assert sheet.width == 5 * (TILE_WH[0] + GAP) + GAP
+    assert (tile(sheet, 0, 4) == tile(sheet, 0, 2)).all()
 
 
 def test_the_demo_shows_every_scene_and_says_why_a_column_is_empty(folder: Path) -> None:
@@ -69,7 +78,9 @@ def test_the_demo_shows_every_scene_and_says_why_a_column_is_empty(folder: Path)
         Image.new("RGB", (200, 150), (120, 120, 120)).save(folder / "images" / name)
     images = [{"id": n + 1, "file_name": name, "width": 200, "height": 150} for n, name in enumerate(names)]
     coco.write_bytes(orjson.dumps({**document, "images": images}))
-    (folder / "exemplars.json").write_bytes(orjson.dumps({"images": [], "annotations": []}))
+    shutil.copytree(folder / "labels", folder / "masks")
+    for name in ("exemplars.json", "objects.json"):
+        (folder / name).write_bytes(orjson.dumps({"images": [], "categories": [], "annotations": []}))
     main.sheet(folder)
     with Image.open(folder / "contact_sheet.png") as drawn:
         assert drawn.height == HEADING + COUNT * (TILE_WH[1] + GAP) + GAP
@@ -77,6 +88,6 @@ def test_the_demo_shows_every_scene_and_says_why_a_column_is_empty(folder: Path)
 
 
 def test_rows_are_limited(folder: Path) -> None:
-    sheet = draw_sheet(folder / "labels", folder / "images", headings={}, boxes_xywh={}, rows=1)
+    sheet = draw_sheet({folder / "labels": {}}, folder / "images", headings={}, rows=1)
     assert sheet.height == HEADING + TILE_WH[1] + GAP + GAP
     assert sheet.getpixel((0, 0)) == PAPER
