@@ -63,6 +63,6 @@ def grid_figures(
         objects = [encode(scene.mask(index)) for index in range(len(scene.kinds))]
         masks = [rle for result in results for rle in logits_to_rles(result.mask_logits, scene.ids.shape)]
         overlap = pairwise_overlap(masks, objects, metric="iou") >= FOUND_IOU
-        found.extend(map(bool, overlap.any(axis=0)))
-        right.extend(map(bool, overlap.any(axis=1)))
+        found += np.any(overlap, axis=0).tolist()
+        right += np.any(overlap, axis=1).tolist()
     return {"found": float(np.mean(found)), "right": float(np.mean(right)) if right else 0.0, "objects": len(found)}
