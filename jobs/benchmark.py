@@ -7,6 +7,7 @@ fetch   who fetches: CPU tasks ahead of the labelling actor, or the actor's own 
 flops   operations, traffic and launches at full size, counted, not run
 gpu     all that is unknown of a GPU in nine minutes, with torch and little more: what must be equal, speed (--out)
 host    decoding, resizing, run lengths, NMS and Parquet, each against the plain way
+objects  masks of given boxes and of a grid, against Meta's predictor one at a time (--model, --boxes)
 pipeline  the whole job with a model that costs nothing, against one process and a plain Ray Data script (--images)
 refine  a million stored candidates decided again without the model
 report  `autolabel report` of 100,000 images with a million instances, with its memory (--images)
@@ -26,13 +27,14 @@ CASES = [
     "flops",
     "gpu",
     "host",
+    "objects",
     "pipeline",
     "refine",
     "report",
     "review",
     "scale",
 ]
-WITH_OPTIONS = ["engine", "exports", "gpu", "pipeline", "report", "review", "scale"]
+WITH_OPTIONS = ["engine", "exports", "gpu", "objects", "pipeline", "report", "review", "scale"]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

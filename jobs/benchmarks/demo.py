@@ -1,8 +1,9 @@
 """The demo model: what it finds, through the whole job, and how fast it is on one core.
 
 Quality: 200 scenes of a seed that neither training nor validation saw. Found: of the same scenes, the share of objects
-that "<color> <shape>" finds (IoU above 0.5 at a score above 0.5), by size, shape and fill; by the engine alone. Speed:
-a work unit of scenes with six prompts, from files to Parquet, in a process that is bound to one core, without Ray.
+that "<color> <shape>" finds (IoU above 0.5 at a score above 0.5), by size, shape and fill; by the engine alone, as are
+the masks of boxes, of clicks and of a grid of clicks. Speed: a work unit of scenes with six prompts, from files to
+Parquet, in a process that is bound to one core, without Ray.
 """
 
 import json
@@ -12,11 +13,14 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from autolabel.output.settings import label_settings
 
 COUNT, SEED = 200, 11
+OBJECT_SCENES, GRID_SCENES, GRID_SIDE = 60, 12, 32
 PROMPTS = "[red circle, striped star, blue shape, triangle, heart, elephant]"
 
 
@@ -32,6 +36,8 @@ def run() -> None:
             figures = {name: round(value, 4) for name, value in ask().items()}
             print(json.dumps({"case": ask.__name__, "scenes": COUNT, "seed": SEED, **figures}), flush=True)
     print(json.dumps({"case": "found", "scenes": COUNT, "seed": SEED, **found_by_kind()}), flush=True)
+    for figures in of_single_objects():
+        print(json.dumps({"seed": SEED, **figures}), flush=True)
 
 
 def found_by_kind() -> dict[str, float]:
@@ -70,6 +76,34 @@ def found_by_kind() -> dict[str, float]:
                     hits_of[kind.shape].append(hit)
                     hits_of[kind.fill].append(hit)
     return {name: round(float(np.mean(hits)), 3) for name, hits in sorted(hits_of.items())}
+
+
+def of_single_objects() -> Iterator[dict[str, Any]]:
+    """Yield the IoU of what boxes and clicks single out, and what a grid finds at three settings."""
+    import torch
+
+    from autolabel.demo.object_quality import box_around, click_in_the_middle, grid_figures, mask_ious
+    from autolabel.demo.scenes import draw_scene
+    from autolabel.sam3.architecture import INTERACTIVE_ALONE, TINY
+    from autolabel.sam3.checkpoint import load
+    from autolabel.sam3.download import fetch
+    from autolabel.sam3.engine import Engine
+    from autolabel.sam3.grid import GridSettings
+
+    weights = fetch("pkg://autolabel.demo/demo.safetensors", storage_options={}).path
+    model = load(weights, TINY, device="cpu", parts=INTERACTIVE_ALONE)
+    engine = Engine(model, TINY, device=torch.device("cpu"), memory_mb=200)
+    scenes = [draw_scene(SEED, index) for index in range(OBJECT_SCENES)]
+    for case, prompt in (("box", box_around), ("click", click_in_the_middle)):
+        ious = mask_ious(engine, TINY, scenes, prompt)
+        figures = {"mean IoU": ious.mean(), "from 0.5": (ious >= 0.5).mean(), "from 0.75": (ious >= 0.75).mean()}
+        figures = {name: round(float(value), 4) for name, value in figures.items()}
+        yield {"case": case, "scenes": len(scenes), "objects": len(ious)} | figures
+    for iou, stability in ((0.5, 0.8), (0.6, 0.85), (0.7, 0.9)):
+        settings = GridSettings(iou=iou, stability=stability, nms=0.7)
+        figures = grid_figures(engine, TINY, scenes[:GRID_SCENES], side=GRID_SIDE, settings=settings)
+        figures = {name: round(value, 4) for name, value in figures.items()}
+        yield {"case": "grid", "scenes": GRID_SCENES, "iou": iou, "stability": stability} | figures
 
 
 def measure_speed(folder: Path) -> None:

@@ -17,6 +17,9 @@ from autolabel.sam3.upstream import Sam3Image
 START_BOX = 0.25  # width and height of every query's first box, as a share of the image
 PRESENCE_BIAS = 0.8  # most prompts of the training mix are about something in the image
 
+COARSE_SCALE = 0.3  # of the interactive head's coarse features: a norm of 6 beside 5.7 of their positions, not 21
+SHARP = 3.0  # of its first projections to queries and keys
+
 # Zones of the decoder's heads. The bias of an attention head is an MLP of a cell's distances to the low and the high
 # edge of the query's box along an axis. Four hidden units become relu(low - x), relu(x - low), relu(high - x) and
 # relu(x - high), and a zone is the penalties on them: within the box, at its low edge, at its high edge.
@@ -56,6 +59,28 @@ def initialise(model: Sam3Image, architecture: Architecture, seed: int) -> None:
         for head, zone in enumerate(ZONES[: architecture.heads - 1]):
             penalties.weight[head, :4] = -zone[2] * torch.tensor(zone[axis])
     nn.init.constant_(decoder.presence_token_head.layers[-1].bias, PRESENCE_BIAS)
+
+
+@torch.no_grad()
+def initialise_interactive(model: Sam3Image) -> None:
+    """Overwrite the weights of the head for points and boxes, on a model whose detector is trained.
+
+    The neck begins as the detector's, its coarse level scaled down to the size of the position encoding beside it.
+    Cross-attention begins with the same projection for queries and keys, so that a point looks at its own place.
+    """
+    head = model.interactive
+    for own, detectors in zip(head.sam2_convs, model.backbone.vision_backbone.convs, strict=False):
+        own.load_state_dict(detectors.state_dict())
+    for parameter in head.sam2_convs[2].conv_3x3.parameters():
+        parameter.mul_(COARSE_SCALE)
+    nn.init.trunc_normal_(head.no_mem_embed, std=0.02)
+    positions = head.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    positions.copy_(positions.half())  # which is how the file has it
+    transformer = head.sam_mask_decoder.transformer
+    across = [each for x in transformer.layers for each in (x.cross_attn_token_to_image, x.cross_attn_image_to_token)]
+    for attention in [*across, transformer.final_attn_token_to_image]:
+        attention.q_proj.weight.mul_(SHARP)
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
 
 
 def _initialise_text(model: Sam3Image, seed: int) -> None:
