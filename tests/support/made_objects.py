@@ -41,12 +41,13 @@ NO_MASK: Mask = np.zeros(SIZE_HW, bool)
 
 @dataclass(frozen=True)
 class MadeObject:
-    """A given object and its mask, which may be empty."""
+    """A given object, of so many boxes, and its mask, which may be empty."""
 
     object_id: str
     category_id: int
     mask: Mask
     score: float = 0.9
+    n_parts: int = 1
 
 
 def make_objects_output(
@@ -56,8 +57,9 @@ def make_objects_output(
     given = Entries(ObjectsConfig(normalized=True), Problems())
     for image, objects in enumerate(images.values()):
         for one in objects or ():
-            entry = {"bbox": [0.25, 0.25, 0.5, 0.5]}
-            given.add(entry, image=image, size_hw=None, name=one.object_id, category_id=one.category_id, place="made")
+            entry = {"bbox": [0.25, 0.25, 0.5, 0.5], "object_id": one.object_id}
+            for _ in range(one.n_parts):
+                given.add(entry, image=image, size_hw=None, name=None, category_id=one.category_id, place="made")
     config = LabelConfig(**places(uri, unit_size), objects=ObjectsConfig(uri="boxes.json"), **settings)
     return written(
         config,
