@@ -193,7 +193,7 @@ class _Reader:
                 self.problems.append(f"{where}: {error}")
                 continue
             area_px = float(area) if isinstance(area, int | float) and area >= 0 else float(rle.area(mask))
-            name = entry.get("object_id", entry.get("id"))
+            name = entry.get("id") if entry.get("object_id") is None else entry["object_id"]
             object_id = None if name is None else str(name)
             yield (
                 (image_id, category_id),

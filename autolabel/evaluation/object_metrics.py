@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autolabel.evaluation.ground_truth import GroundTruth
-from autolabel.masks.rle import Rle, pairwise_overlap
+from autolabel.masks.rle import Rle, pairwise_overlap, union
 
 ObjectMasks = Mapping[tuple[int, str], Rle]  # by the id of the ground truth's image, and the object's
 
@@ -23,17 +23,16 @@ class ObjectMetrics:
 
 
 def object_metrics(truth: GroundTruth, masks: ObjectMasks) -> ObjectMetrics | None:
-    """Return the metrics of given objects; None where none were given."""
+    """Return the metrics of given objects; None where none were given. Annotations of one object are its parts."""
     if not masks:
         return None
-    annotated = {
-        (image_id, one.object_id): one.rle
-        for (image_id, _), objects in truth.objects.items()
-        for one in objects
-        if one.object_id is not None and not one.crowd
-    }
+    annotated: dict[tuple[int, str], list[Rle]] = {}
+    for (image_id, _), objects in truth.objects.items():
+        for one in objects:
+            if one.object_id is not None and not one.crowd:
+                annotated.setdefault((image_id, one.object_id), []).append(one.rle)
     shared = sorted(masks.keys() & annotated.keys())
-    iou = np.array([pairwise_overlap([masks[key]], [annotated[key]], "iou")[0, 0] for key in shared])
+    iou = np.array([pairwise_overlap([masks[key]], [union(annotated[key])], "iou")[0, 0] for key in shared])
     return ObjectMetrics(
         n=len(shared),
         mean_iou=float(iou.mean()) if shared else None,

@@ -66,3 +66,11 @@ def test_without_a_better_threshold_the_one_in_force_stays_and_it_is_said() -> N
     assert [category.threshold for category in read_back(text).categories] == [0.4, 0.7, None]
     assert text.count("the threshold stays as it was") == 3
     assert text.count("no object in the ground truth") == 2
+
+
+def test_categories_of_given_objects_have_no_phrases() -> None:
+    car = Category(id=3, name="car", phrases=(), supercategory="vehicle")
+    text = prompts_yaml(Ontology(categories=(car,)), {3: 0.0}, {3: curve(3, 0.25)})
+    assert parse_prompt_file(text, "prompts.yaml") == [
+        {"name": "car", "id": 3, "supercategory": "vehicle", "threshold": 0.25}
+    ]

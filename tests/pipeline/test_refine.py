@@ -10,10 +10,13 @@ from autolabel.cli.commands import main
 from autolabel.config import OutputConfig
 from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput, Refused
+from autolabel.evaluation.prompts_yaml import prompts_yaml
 from autolabel.output.job_output import JobOutput, finished_output
 from autolabel.output.settings import RefinedFrom
 from autolabel.pipeline.refine import refine
 from tests.support.jobs import rows_of, run_verify
+from tests.support.made import box_mask
+from tests.support.made_objects import NO_MASK, MadeObject, make_objects_output
 from tests.support.outputs import ONTOLOGY, labelled_scenes
 
 ROW = ["image_id", "status", "prompts", "instances", "candidates"]
@@ -116,6 +119,65 @@ def test_everything_wrong_is_told(labelled: JobOutput, tmp_path: Path, capsys: p
     ):
         assert problem in told
     assert not (tmp_path / "refined").exists()
+
+
+# --- given objects ---
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> JobOutput:
+    images = {
+        "a.jpg": [
+            MadeObject("sure", 3, box_mask(0, 0, 20, 20), 0.9),
+            MadeObject("less", 3, box_mask(0, 0, 20, 19), 0.6),
+            MadeObject("sign", 7, box_mask(5, 5, 5, 5), 0.6),
+            MadeObject("nothing", 3, NO_MASK, 0.95),
+        ]
+    }
+    return make_objects_output(str(tmp_path_factory.mktemp("given") / "labels"), images)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "labels"),
+    [
+        pytest.param([], ["sure", "less", "sign"], id="as they were"),
+        pytest.param(["threshold=0.7"], ["sure"], id="threshold"),
+        pytest.param(["prompts=[{name: car, threshold: 0.7}]"], ["sure", "sign"], id="of a category"),
+        pytest.param(["prompts=[{name: car, id: 3, max_instances: 1}]"], ["sure", "sign"], id="number"),
+        pytest.param(["min_area=100"], ["sure", "less"], id="area"),
+        pytest.param(["min_area=0"], ["sure", "less", "sign"], id="no area is no label"),
+        pytest.param(["nms.within=0.9"], ["sure", "sign"], id="NMS, if asked for"),
+    ],
+)
+def test_limits_decide_which_given_objects_are_labels_and_none_is_lost(
+    given: JobOutput, overrides: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    output = refined(given, tmp_path, *overrides)
+    (row,) = rows(output)
+    assert [one["object_id"] for one in row["instances"]] == labels
+    assert len(row["instances"]) + len(row["candidates"]) == 4
+    assert run_verify(output.uri).clean
+
+
+def test_prompts_of_given_objects_only_set_limits(given: JobOutput, tmp_path: Path) -> None:
+    typed = "prompts=[red car, {name: car, phrases: [van]}, {name: bus, threshold: 0.1}, {name: sign, id: 8}]"
+    with pytest.raises(BadInput) as caught:
+        refined(given, tmp_path, typed)
+    assert list(caught.value.problems) == [
+        "prompts[0]: 'red car' asks for a concept, and this job masks given objects: prompts may only set limits of "
+        "their categories, {name: ..., threshold: ...}",
+        "prompts[1]: phrases is not for given objects, only name, threshold, max_instances, supercategory, id",
+        f"prompts[2]: {given.uri} has no category 'bus'",
+        f"prompts[3]: 'sign' has the id 7 in {given.uri}, not 8",
+    ]
+
+
+def test_the_thresholds_that_an_evaluation_writes_are_taken(given: JobOutput, tmp_path: Path) -> None:
+    settings = given.record.settings
+    file = tmp_path / "prompts.yaml"
+    file.write_text(prompts_yaml(settings.ontology, {3: 0.7, 7: 0.0}, {}))
+    (row,) = rows(refined(given, tmp_path, f"prompts.uri='{file}'"))
+    assert [one["object_id"] for one in row["instances"]] == ["sure", "sign"]
 
 
 def test_unfinished_labels_are_not_refined(tmp_path: Path) -> None:
