@@ -69,16 +69,12 @@ def crops(size_hw: tuple[int, int], n_layers: int) -> list[Window]:
         n = 2**layer
         overlap = int(OVERLAP_OF_CROPS * min(size_hw) * 2 / n)
         crop_h, crop_w = (math.ceil((overlap * (n - 1) + side) / n) for side in size_hw)
-        windows += [
-            cut(Window(left=x * (crop_w - overlap), top=y * (crop_h - overlap), width=crop_w, height=crop_h), size_hw)
+        cut = [
+            Window(left=x * (crop_w - overlap), top=y * (crop_h - overlap), width=crop_w, height=crop_h).shared_with(
+                windows[0]
+            )
             for y in range(n)
             for x in range(n)
         ]
+        windows += [window for window in cut if window]  # of an image of few pixels, some begin outside of it
     return windows
-
-
-def cut(window: Window, size_hw: tuple[int, int]) -> Window:
-    """Return what of a window is in the image."""
-    inside = window.shared_with(whole(size_hw))
-    assert inside is not None, "it begins within the image"
-    return inside

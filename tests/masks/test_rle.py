@@ -3,12 +3,29 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from autolabel.masks.rle import Rle, area, bbox_xywh, decode, decode_crop, encode, pairwise_overlap
+from autolabel.masks.rle import (
+    Rle,
+    area,
+    bbox_xywh,
+    common,
+    decode,
+    decode_crop,
+    encode,
+    pairwise_overlap,
+    placed,
+    rectangle,
+    union,
+)
+from tests.support.fuzzing import fuzz
+
+Mask = npt.NDArray[np.bool_]
 
 
-def blobs(n: int, size_hw: tuple[int, int], seed: int = 0) -> npt.NDArray[np.bool_]:
+def blobs(n: int, size_hw: tuple[int, int], seed: int = 0) -> Mask:
     """Masks (n, h, w): ellipses of many sizes with holes, some cut by the border."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
@@ -21,7 +38,7 @@ def blobs(n: int, size_hw: tuple[int, int], seed: int = 0) -> npt.NDArray[np.boo
     return np.array(drawn)
 
 
-def noise(size_hw: tuple[int, int], share: float, seed: int = 0) -> npt.NDArray[np.bool_]:
+def noise(size_hw: tuple[int, int], share: float, seed: int = 0) -> Mask:
     return np.random.default_rng(seed).random(size_hw) < share
 
 
@@ -39,7 +56,7 @@ MASKS = [
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_a_mask_survives_and_is_measured(mask: npt.NDArray[np.bool_]) -> None:
+def test_a_mask_survives_and_is_measured(mask: Mask) -> None:
     rle = encode(mask)
     assert rle.to_coco() == {
         "size": list(mask.shape),
@@ -58,7 +75,7 @@ def test_a_mask_survives_and_is_measured(mask: npt.NDArray[np.bool_]) -> None:
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_a_crop_is_the_mask_within_its_box(mask: npt.NDArray[np.bool_]) -> None:
+def test_a_crop_is_the_mask_within_its_box(mask: Mask) -> None:
     (left, top), crop = decode_crop(encode(mask))
     x, y, width, height = map(int, coco.toBbox(encode(mask).to_coco()))
     assert (left, top, *crop.shape) == (x, y, height, width)
@@ -113,6 +130,66 @@ def test_random_counts_decode_or_are_refused() -> None:
         else:
             assert mask.shape == (30, 30)
     assert refused > 1000
+
+
+# --- masks of windows, and of several masks one ---
+
+
+@st.composite
+def masks(draw: st.DrawFn, size_hw: tuple[int, int]) -> Mask:
+    """Draw a mask that is empty, full, or speckled, so that runs end at every place of a column."""
+    share = draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))
+    return noise(size_hw, share, seed=draw(st.integers(0, 2**20)))
+
+
+SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
+MARGINS = st.tuples(*[st.integers(0, 3)] * 4)
+
+
+@fuzz(300, 20_000)
+@given(SIZES.flatmap(masks), MARGINS)
+@example(np.ones((3, 4), bool), (0, 0, 0, 0))  # all of the image
+@example(np.ones((3, 4), bool), (2, 0, 1, 0))  # whole columns of it, one run
+@example(np.ones((3, 4), bool), (0, 2, 0, 1))  # whole rows
+def test_a_mask_of_a_window_is_placed_in_its_image(mask: Mask, margins: tuple[int, int, int, int]) -> None:
+    left, top, right, bottom = margins
+    expected = np.pad(mask, ((top, bottom), (left, right)))
+    height, width = expected.shape
+    assert placed(encode(mask), (left, top), (height, width)) == encode(expected)
+
+
+def test_a_mask_is_placed_far_out_in_a_large_image() -> None:
+    found = placed(encode(np.ones((2, 3), bool)), (40_000, 30_000), (32_000, 45_000))  # 1.4 gigapixels
+    assert (area(found), bbox_xywh(found)) == (6, (40_000, 30_000, 3, 2))
+
+
+def test_runs_of_no_length_are_placed_as_none() -> None:
+    coded = coco.frPyObjects({"counts": [1, 0, 7, 2, 6, 0, 4], "size": [4, 5]}, 4, 5)
+    with_empty_runs = Rle(size_hw=(4, 5), counts=coded["counts"].decode())
+    assert placed(with_empty_runs, (1, 2), (7, 7)) == encode(np.pad(decode(with_empty_runs), ((2, 1), (1, 1))))
+
+
+@fuzz(100, 20_000)
+@given(SIZES.flatmap(lambda size_hw: st.lists(masks(size_hw), min_size=1, max_size=4)))
+def test_a_union_is_what_any_mask_covers(drawn: list[Mask]) -> None:
+    assert union([encode(mask) for mask in drawn]) == encode(np.logical_or.reduce(drawn))
+
+
+@fuzz(100, 20_000)
+@given(SIZES.flatmap(lambda size_hw: st.tuples(st.lists(masks(size_hw), max_size=4), masks(size_hw))))
+def test_what_is_common_is_the_intersection_of_each(drawn: tuple[list[Mask], Mask]) -> None:
+    some, other = drawn
+    assert common([encode(mask) for mask in some], encode(other)) == [encode(mask & other) for mask in some]
+
+
+@fuzz(200, 20_000)
+@given(st.data(), SIZES)
+def test_a_rectangle_covers_its_box(data: st.DataObject, size_hw: tuple[int, int]) -> None:
+    (height, width), expected = size_hw, np.zeros(size_hw, bool)
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    box_width, box_height = data.draw(st.integers(1, width - left)), data.draw(st.integers(1, height - top))
+    expected[top : top + box_height, left : left + box_width] = True
+    assert rectangle((left, top, box_width, box_height), size_hw) == encode(expected)
 
 
 class TestOverlap:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autolabel.config import ObjectsConfig
-from autolabel.errors import RejectedImage, did_you_mean, quoted_value
+from autolabel.errors import BadInput, RejectedImage, did_you_mean, quoted_value
 from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.prompts.manifest_cells import entries_of_cell
 from autolabel.prompts.objects.entries import Entries, Problems
@@ -15,13 +15,22 @@ FIELDS = ("id", "category", "bbox", "points", "segmentation", "object_id")
 
 
 def read_names(cells: Mapping[str, Any], column: str) -> list[Mapping[str, Any]]:
-    """Return the categories that cells name, by name, so that their ids do not hang on the order of the rows."""
-    names = {
-        normalized(name)
-        for uri, cell in cells.items()
-        for entry in entries_of_cell(cell, f"{column} of {uri}", of="objects")
-        if isinstance(entry, Mapping) and isinstance(name := entry.get("category"), str)
-    }
+    """Return the categories that cells name, by name, so that their ids do not hang on the order of the rows.
+
+    Raises:
+        BadInput: cells that are no lists, each by its image.
+    """
+    problems = Problems()
+    names: set[str] = set()
+    for uri, cell in cells.items():
+        try:
+            entries = entries_of_cell(cell, f"{column} of {uri}", of="objects")
+        except BadInput as error:
+            problems.extend(error.problems)
+            continue
+        found = (entry.get("category") for entry in entries if isinstance(entry, Mapping))
+        names.update(normalized(name) for name in found if isinstance(name, str))
+    problems.refuse()
     return [{"name": name} for name in sorted(names)]
 
 

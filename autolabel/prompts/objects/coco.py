@@ -5,11 +5,8 @@ as a stream, so that one of tens of millions of annotations takes the memory of 
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
-
-import ijson
 
 from autolabel.config import ObjectsConfig
 from autolabel.errors import BadInput, RejectedImage, quoted_value
@@ -17,10 +14,9 @@ from autolabel.parallel import IO_THREADS, in_threads
 from autolabel.prompts.categories import MAX_ID
 from autolabel.prompts.coco_tables import CocoTables
 from autolabel.prompts.objects.entries import Entries, Problems
+from autolabel.prompts.objects.json_rows import rows
 from autolabel.prompts.objects.source import GivenObjects, InputImages
 from autolabel.wording import counted
-
-BUFFER_BYTES = 1 << 20
 
 log = logging.getLogger("autolabel")
 
@@ -123,18 +119,3 @@ def probe_sizes(rows: list[Any], images: InputImages) -> dict[str, tuple[int, in
             return error
 
     return dict(zip(unstated, in_threads(probe, unstated, IO_THREADS), strict=True))
-
-
-def rows(file: IO[bytes], table: str, place: str) -> Iterator[Any]:
-    """Give the entries of one of a file's lists, as they are read."""
-    file.seek(0)
-    with told_as_bad_input(place):
-        yield from ijson.items(file, f"{table}.item", use_float=True, buf_size=BUFFER_BYTES)
-
-
-@contextmanager
-def told_as_bad_input(place: str) -> Iterator[None]:
-    try:
-        yield
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise BadInput(f"{place}: not JSON: {' '.join(str(error).split())}") from error

@@ -5,6 +5,7 @@ polygon, which gives its box, and where masks are used its mask. An object's nam
 """
 
 import logging
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -137,6 +138,8 @@ def entry_of(line: str, category_ids: Collection[int], size_hw: tuple[int, int] 
         numbers = [float(number) for number in rest]
     except ValueError as error:
         raise ValueError(f"{quoted_value(line)} is not a line of numbers") from error
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{quoted_value(line)} is not a line of finite numbers")
     if len(numbers) in (BOX, BOX + CONFIDENCE):
         return int(first) + 1, {"bbox": numbers[:BOX]}
     if len(numbers) < LEAST_POLYGON or len(numbers) % 2:
