@@ -13,7 +13,7 @@ def expand_prompts(overrides: list[str]) -> list[str]:
     `prompts=street` stays the choice of conf/prompts/street.yaml that Hydra makes of it. Who asks for something else
     than concepts, and says nothing of prompts, does not mean those of the demo.
     """
-    names = [override.partition("=")[0] for override in overrides]
+    names = [override.partition("=")[0].lstrip("+") for override in overrides]
     no_concepts = not OTHER_KINDS.isdisjoint(names) and not any(name.startswith("prompts") for name in names)
     expanded = ["prompts=none"] if no_concepts else []
     for override in overrides:

@@ -57,6 +57,25 @@ def test_all_that_is_seen_is_told_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     check_at_first_sight(config("input.uri=photos/*.jpg", "output.uri=new"))
 
 
+def test_objects_that_are_not_there_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "boxes.json").write_text("{}")
+    with pytest.raises(BadInput) as caught:
+        check_at_first_sight(config("input.uri=photos", "output.uri=new", "objects.uri=labels/data.yaml"))
+    assert caught.value.problems == ("objects.uri: labels/data.yaml does not exist",)
+    for there in ("boxes.json", "photos", "s3://bucket/boxes.json"):
+        check_at_first_sight(config("input.uri=photos", "output.uri=new", f"objects.uri={there}"))
+
+
+def test_prompts_beside_objects_are_checked_when_their_categories_are_read(tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text("[{name: car, threshold: 0.3}, {name: van, phrases: []}]")
+    places = [f"input.uri={tmp_path}", f"output.uri={tmp_path}/out", f"prompts={tmp_path}/limits.yaml"]
+    check_at_first_sight(config(*places, f"objects.uri={tmp_path}"))
+    with pytest.raises(BadInput, match="phrases is an empty list"):
+        check_at_first_sight(config(*places))
+
+
 def test_a_job_that_has_its_plan_needs_its_input_no_more(tmp_path: Path) -> None:
     output = labelled_scenes(tmp_path, count=3)
     check_at_first_sight(config("input.uri=gone.csv", f"output.uri={output.uri}"))
