@@ -136,7 +136,7 @@ def check_file(output: JobOutput, unit: int, expected: dict[int, PlannedImage], 
         planned = expected[image_id]
         if row["uri"] != planned.uri:
             verdict.add(f"{place}: image {image_id} is {row['uri']!r}, in the plan {planned.uri!r}")
-        for problem in chain(row_problems(row, settings, *suspect), object_problems(row, planned.objects)):
+        for problem in chain(row_problems(row, settings, *suspect), object_problems(row, settings, planned.objects)):
             verdict.add(f"{place}: image {image_id}: {problem}")
     if without := set(expected) - {row["image_id"] for row in rows}:
         verdict.add(f"{place}: {len(without)} images of its unit have no row")
@@ -217,12 +217,15 @@ def prompt_problems(
             yield f"instances of category {category_id} and phrase {phrase!r} are not of prompt {prompt_id} of this row"
 
 
-def object_problems(row: dict[str, Any], objects: Sequence[ObjectPrompt]) -> Iterator[str]:
+def object_problems(row: dict[str, Any], settings: LabelSettings, objects: Sequence[ObjectPrompt]) -> Iterator[str]:
     """Give which of an image's objects are not in its row exactly once, and which of the row's are not the plan's."""
     if row["status"] == Status.REJECTED:
         return
     planned = {one.object_id: one.category_id for one in objects}
-    stored = [one for name in STORED for one in row[name] if one["object_id"] is not None]
+    masks = [one for name in STORED for one in row[name]]
+    stored = [one for one in masks if one["object_id"] is not None]
+    if settings.objects and len(stored) < len(masks):
+        yield f"{len(masks) - len(stored)} of its masks are of no given object"
     n_of = Counter(one["object_id"] for one in stored)
     for object_id in planned:
         if n_of[object_id] != 1:

@@ -1,5 +1,6 @@
 """`verify` is only worth what it notices: an output is spoilt in every way, one at a time."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,10 +19,13 @@ from autolabel.inputs.locations import ImageLocation
 from autolabel.labels.schema import SCHEMA
 from autolabel.labels.types import ImageLabels
 from autolabel.labels.units import file_metadata, unit_uri, write_unit
+from autolabel.masks.rle import encode
 from autolabel.output import passes, run_record
 from autolabel.output.settings import label_settings
 from autolabel.storage import open_storage
 from tests.support.jobs import run_verify
+from tests.support.made import box_mask
+from tests.support.made_objects import NO_MASK, MadeObject, make_objects_output
 from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
 
 Rows = list[dict[str, Any]]
@@ -113,6 +117,98 @@ def test_a_spoilt_row_is_noticed(output: str, change: Callable[[Rows], Any], tol
     verdict = run_verify(output)
     assert not verdict.clean
     assert told in str(verdict)
+
+
+# --- given objects ---
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two units of images with given objects, one of which has no mask, and one that is of three boxes."""
+    images = {
+        "a.jpg": [MadeObject("17", 3, box_mask(0, 0, 9, 9)), MadeObject("nothing", 7, NO_MASK)],
+        "b.jpg": [MadeObject("17", 7, box_mask(9, 9, 9, 9), n_parts=3)],
+        "c.jpg": [],
+    }
+    uri = str(tmp_path_factory.mktemp("given") / "labels")
+    return make_objects_output(uri, images, unit_size=2).uri
+
+
+@pytest.fixture
+def own_given(given: str, tmp_path: Path) -> str:
+    return str(shutil.copytree(given, tmp_path / "labels"))
+
+
+def test_an_output_of_given_objects_is_clean(given: str) -> None:
+    assert str(run_verify(given)) == "3 images: 2 labelled, 1 empty, 0 rejected; 0 missing, 0 duplicated"
+
+
+def without_mask(instance: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {**instance, "area": 0, "bbox": [0, 0, 0, 0], "segmentation": encode(NO_MASK).to_coco(), **fields}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param(
+            lambda rows: rows[0]["candidates"].clear(),
+            ["object 'nothing' of the plan is 0 times in its row"],
+            id="an object without a mask is lost",
+        ),
+        pytest.param(
+            lambda rows: rows[0]["instances"].append(first(rows)),
+            ["object '17' of the plan is 2 times in its row"],
+            id="an object twice",
+        ),
+        pytest.param(
+            lambda rows: rows[0]["candidates"].append(first(rows)),
+            ["object '17' of the plan is 2 times in its row"],
+            id="an object as label and candidate",
+        ),
+        pytest.param(
+            lambda rows: first(rows).update(object_id="18"),
+            ["object '17' of the plan is 0 times in its row", "the plan has no object '18' on it"],
+            id="an object of no plan",
+        ),
+        pytest.param(
+            lambda rows: first(rows).update(category_id=7, prompt_id=1),
+            ["object '17' is of category 7, in the plan of 3"],
+            id="an object of another category",
+        ),
+        pytest.param(
+            lambda rows: rows[0]["candidates"].append({**first(rows), "object_id": None}),
+            ["1 of its masks are of no given object"],
+            id="a mask of no object",
+        ),
+        pytest.param(
+            lambda rows: rows[0]["candidates"].append(without_mask(first(rows), object_id=None)),
+            ["candidate 1: mask is empty", "1 of its masks are of no given object"],
+            id="an empty mask of no object",
+        ),
+        pytest.param(
+            lambda rows: rows[0]["instances"].__setitem__(0, without_mask(first(rows))),
+            ["instance 0: mask is empty"],
+            id="an empty mask as label",
+        ),
+    ],
+)
+def test_an_object_that_is_not_exactly_once_in_its_row_is_noticed(
+    own_given: str, change: Callable[[Rows], Any], told: list[str]
+) -> None:
+    rewrite(own_given, 0, change)
+    verdict = run_verify(own_given)
+    assert not verdict.clean
+    place = "labels/00000000.parquet: image 1: "
+    of_objects = ("object", "the plan", "1 of its masks", "candidate", "instance")
+    found = [problem.removeprefix(place) for problem in verdict.problems]
+    assert sorted(problem for problem in found if problem.startswith(of_objects)) == sorted(told)
+
+
+def test_a_rejected_image_need_not_have_its_objects(own_given: str) -> None:
+    nothing: dict[str, Any] = {"instances": [], "candidates": [], "prompts": []}
+    rejected = {"status": "rejected", "reject_code": "corrupt", "reject_detail": "torn", **nothing}
+    rewrite(own_given, 0, lambda rows: rows[0].update(rejected))
+    assert run_verify(own_given).problems == ["labels/00000000.parquet: it states other counts than its rows have"]
 
 
 def test_a_file_of_another_run_is_noticed(output: str) -> None:
