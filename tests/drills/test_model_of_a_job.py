@@ -283,6 +283,7 @@ class Job(RuleBasedStateMachine):
         self.what_is_created_once_never_changes()
 
 
+@pytest.mark.long
 def test_nothing_is_lost_or_doubled_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "time", time)  # both are put back at the end
     monkeypatch.setattr(storage, "storage_class", storage.storage_class)

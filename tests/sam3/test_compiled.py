@@ -23,6 +23,8 @@ from tests.sam3.agreement import Agreement
 from tests.sam3.pairs import ALL_PAIRS, IMAGES, close, random_pairs
 from tests.sam3.scenes import SEED, scene
 
+pytestmark = pytest.mark.long
+
 CPU = torch.device("cpu")
 WEIGHTS = Path(demo.__file__).parent / "demo.safetensors"
 
