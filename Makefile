@@ -29,7 +29,7 @@ demo: .venv/ready
 
 # What each command proves, and how long it takes: tests/README.md.
 check: .venv/ready lint
-	$(PYTEST) -m 'not ray and not slow' $(PYTEST_ARGS)
+	$(PYTEST) -m 'not ray and not long and not slow' $(PYTEST_ARGS)
 
 test: .venv/ready lint
 	$(PYTEST) $(PYTEST_ARGS)

@@ -62,7 +62,7 @@ def grid_figures(
         results = engine.segment_grid(resize(scene.rgb, architecture.resolution)[None], 0, points, settings)
         objects = [encode(scene.mask(index)) for index in range(len(scene.kinds))]
         masks = [rle for result in results for rle in logits_to_rles(result.mask_logits, scene.ids.shape)]
-        overlap = pairwise_overlap(masks, objects, metric="iou") >= FOUND_IOU
-        found += np.any(overlap, axis=0).tolist()
-        right += np.any(overlap, axis=1).tolist()
+        overlap = pairwise_overlap(masks, objects, metric="iou")
+        found += (overlap.max(axis=0, initial=0) >= FOUND_IOU).tolist()
+        right += (overlap.max(axis=1, initial=0) >= FOUND_IOU).tolist()
     return {"found": float(np.mean(found)), "right": float(np.mean(right)) if right else 0.0, "objects": len(found)}

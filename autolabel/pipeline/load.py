@@ -9,14 +9,17 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from autolabel.config import ImageConfig
 from autolabel.errors import RejectCode, RejectedImage
 from autolabel.images.decode import decode
+from autolabel.images.tiled_tiff import open_tiled
 from autolabel.images.windows import Window
 from autolabel.pipeline.timing import StageSeconds, timed
 from autolabel.plan import PlannedImage
@@ -128,17 +131,25 @@ def decode_and_resize(
     windows_of: Callable[[tuple[int, int]], Sequence[Window]],
     side_px: int,
 ) -> ModelInput:
-    """Decode the bytes of an image, once, and resize its windows.
+    """Decode the bytes of an image, once, and resize its windows; of a tiled TIFF that has several, those alone.
 
     Raises:
         RejectedImage: they are no image, or not one of the size that its boxes and points were drawn on.
     """
-    decoded = decode(data, apply_exif=settings.apply_exif, max_pixels=settings.max_pixels)
-    height, width = decoded.rgb.shape[:2]
-    if image.size_hw not in (None, (height, width)):
-        detail = f"its boxes or points were drawn on (height, width) {image.size_hw}, the image is {(height, width)}"
+    tiled = open_tiled(data, apply_exif=settings.apply_exif, max_pixels=settings.max_pixels)
+    if tiled and len(windows := tuple(windows_of(tiled.size_hw))) > 1:
+        size_hw, orientation, region = tiled.size_hw, tiled.orientation, tiled.region
+    else:
+        decoded = decode(data, apply_exif=settings.apply_exif, max_pixels=settings.max_pixels)
+        size_hw, orientation = (decoded.rgb.shape[0], decoded.rgb.shape[1]), decoded.orientation
+        windows, region = tuple(windows_of(size_hw)), partial(part_of, decoded.rgb)
+    if image.size_hw not in (None, size_hw):
+        detail = f"its boxes or points were drawn on (height, width) {image.size_hw}, the image is {size_hw}"
         raise RejectedImage(RejectCode.SIZE_MISMATCH, detail)
-    info = ImageInfo(size_hw=(height, width), orientation=decoded.orientation, sha256=sha256)
-    windows = tuple(windows_of((height, width)))
-    pixels = tuple(resize(np.ascontiguousarray(window.of(decoded.rgb)), side_px) for window in windows)
-    return ModelInput(info=info, windows=windows, pixels=pixels)
+    info = ImageInfo(size_hw=size_hw, orientation=orientation, sha256=sha256)
+    return ModelInput(info=info, windows=windows, pixels=tuple(resize(region(window), side_px) for window in windows))
+
+
+def part_of(rgb: npt.NDArray[np.uint8], window: Window) -> npt.NDArray[np.uint8]:
+    """Return the pixels (h, w, 3) of a window; of the whole, without a copy."""
+    return np.ascontiguousarray(window.of(rgb))

@@ -55,7 +55,7 @@ def two_way(
         seen = layer.cross_attn_image_to_token
         token_keys = _heads(seen.k_proj(tokens + prompt), transformer)
         token_values = _heads(seen.v_proj(tokens), transformer)
-        memory = layer.norm4(memory + _attended(seen, queries, token_keys, token_values, may_look))
+        memory = layer.norm4(memory + _attended_to_few(seen, queries, token_keys, token_values, may_look))
     keys, values = _projected(of_last, memory, positions[-1], transformer)
     last = transformer.final_attn_token_to_image
     tokens = tokens + _attended(last, _heads(last.q_proj(tokens + prompt), transformer), keys, values)
@@ -103,6 +103,21 @@ def _attended(
     """Attend by heads (M, heads, L, d) and join them: (M, L, C)."""
     attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     joined: torch.Tensor = attention.out_proj(attended.transpose(1, 2).flatten(2))
+    return joined
+
+
+def _attended_to_few(
+    attention: Any, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Do the same for far more queries than keys: every product has the queries last, where they fill a vector.
+
+    On a CPU this takes a third of the time of torch's own attention, which works along the few channels of a head.
+    """
+    logits = (keys * keys.shape[-1] ** -0.5) @ queries.transpose(2, 3)  # (M, heads, few, L)
+    if mask is not None:
+        logits = logits.masked_fill(~mask.transpose(2, 3), -torch.inf)
+    attended = values.transpose(2, 3) @ logits.softmax(dim=2)
+    joined: torch.Tensor = attention.out_proj(attended.flatten(1, 2).transpose(1, 2))
     return joined
 
 

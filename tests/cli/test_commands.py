@@ -40,7 +40,7 @@ def run(
         (["lable"], "there is no command 'lable' (did you mean 'label'?)"),
         (["label"], "input.uri: required"),
         (["label", "inptu.uri=x"], "inptu.uri: there is no such key; did you mean input.uri=x?"),
-        (["label", "threshold=high"], "threshold: high is not a number"),
+        (["label", "threshold=high"], "threshold: high is neither a number nor null"),
         (["label", "model=sam4"], "model: 'sam4' is none of demo, sam3, sam3.1"),
         (["label", "--model", "sam3"], "model=sam3"),
         (["label", "--config-name", "mine"], "--config-name: there is no mine.yaml in"),

@@ -201,6 +201,7 @@ class TestLosses:
         assert torch.allclose(giou, generalized_box_iou(a, b), atol=1e-5)
         assert torch.allclose(iou, box_iou(a, b), atol=1e-5)
 
+    @pytest.mark.long
     def test_a_few_steps_on_one_batch_bring_every_loss_down(self, examples: list[Example]) -> None:
         torch.manual_seed(0)
         model, heads = build(TINY), AttributeHeads(TINY.width)
@@ -223,6 +224,7 @@ class TestLosses:
             assert np.mean([one[name] for one in history[-3:]]) < 0.8 * history[0][name], name
 
 
+@pytest.mark.long
 def test_calibration_lets_the_share_fire_that_is_asked_for(examples: list[Example]) -> None:
     model = load(fetch("pkg://autolabel.demo/demo.safetensors", storage_options={}).path, TINY, device="cpu")
     with torch.no_grad():

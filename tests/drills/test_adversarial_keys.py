@@ -18,6 +18,7 @@ from autolabel.config.compose import compose_config
 from autolabel.errors import BadInput
 from autolabel.exports import export
 from autolabel.inputs.listing import list_images
+from autolabel.labels.types import Status
 from autolabel.labels.units import unit_uri
 from autolabel.output.job_output import open_output
 from autolabel.output.verify import verify
@@ -27,7 +28,7 @@ from autolabel.storage.uris import join, resolve_uri
 from tests.support.adversarial_names import NO_KEYS, NO_PATHS, ON_DISK
 from tests.support.bad_images import encoded
 from tests.support.free_model import FreeModel
-from tests.support.jobs import rows_of
+from tests.support.jobs import images_of, rows_of
 from tests.support.ledger import LONG, Ledger
 from tests.support.s3 import S3
 
@@ -144,11 +145,11 @@ def test_names_come_through_the_job_and_back(kind: str, place: Place, ledger: Le
 
     # Parquet
     output = open_output(output_config)
-    rows = list(rows_of(Path(output.uri)))
-    assert [row["image_id"] for row in rows] == list(range(1, len(expected) + 1))
-    assert [row["uri"] for row in rows] == expected
-    assert {row["uri"]: row["width"] for row in rows} == {uri: place.manifest[uri] for uri in expected}
-    assert {row["status"] for row in rows} == {"labelled"}
+    rows = images_of(output)
+    assert [row.image_id for row in rows] == list(range(1, len(expected) + 1))
+    assert [row.uri for row in rows] == expected
+    assert {row.uri: row.size_hw and row.size_hw[1] for row in rows} == {uri: place.manifest[uri] for uri in expected}
+    assert {row.status for row in rows} == {Status.LABELLED}
 
     # COCO, and back
     annotations = join(output_uri, "coco/annotations.json")

@@ -165,7 +165,7 @@ class Job(RuleBasedStateMachine):
         self.listing = Listing(root="in", images=[ImageLocation(f"in/{n}.jpg", 10, "e") for n in range(n_images)])
         self.n_images, self.unit_size = n_images, unit_size
         vars(lease)["time"] = SimpleNamespace(monotonic=lambda: self.clock_s, sleep=self.pass_time)
-        storage.SCHEMES["model"] = lambda *_: self.store  # type: ignore[assignment]
+        vars(storage)["storage_class"] = lambda scheme: lambda *_: self.store
 
     def pass_time(self, seconds: float) -> None:
         self.clock_s += seconds
@@ -283,9 +283,10 @@ class Job(RuleBasedStateMachine):
         self.what_is_created_once_never_changes()
 
 
+@pytest.mark.long
 def test_nothing_is_lost_or_doubled_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "time", time)  # both are put back at the end
-    monkeypatch.setitem(storage.SCHEMES, "model", Memory)
+    monkeypatch.setattr(storage, "storage_class", storage.storage_class)
     monkeypatch.setattr(lease, "machine", lambda: None)  # processes cannot be asked for: renewals are all there is
     FIRED.clear()
     run_state_machine_as_test(

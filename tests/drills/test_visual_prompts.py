@@ -104,6 +104,7 @@ def test_a_killed_driver_and_a_killed_actor(
     assert_same_rows(output, undisturbed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_that_runs_out(kind: str, photos: Path, tmp_path: Path, ledger: Ledger) -> None:
     """Batches do not fit, and one image does not fit even alone: it is rejected, and the others are as ever."""

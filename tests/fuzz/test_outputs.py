@@ -29,6 +29,8 @@ from autolabel.storage import open_storage
 from tests.support.fuzzing import ANYTHING, TEXT, explained, fuzz, little_memory, spoilt
 from tests.support.rows import ONTOLOGY, instance, looked_at, unreadable
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -56,6 +56,7 @@ def test_the_engine_and_what_it_is_measured_against_find_the_same() -> None:
     assert all(0 < line["matmul_share"] < 1 for line in lines if line["way"] == "segment")
 
 
+@pytest.mark.long
 def test_a_gpu_is_measured_with_torch_and_little_more(tmp_path: Path) -> None:
     """Here on a CPU, which it says."""
     arguments = ["gpu", "--cpu", "--eager", "--model", "tiny", "--prompts", "1", "4", "--images", "2"]
@@ -83,6 +84,7 @@ def test_a_gpu_is_measured_with_torch_and_little_more(tmp_path: Path) -> None:
     assert len(rows) == len(ways)
 
 
+@pytest.mark.long
 def test_what_there_is_no_time_for_is_named() -> None:
     arguments = ["gpu", "--cpu", "--model", "tiny", "--prompts", "1", "--images", "1", "--minutes", "0"]
     command = [sys.executable, str(JOBS / "benchmark.py"), *arguments]
@@ -91,6 +93,7 @@ def test_what_there_is_no_time_for_is_named() -> None:
         assert f"skipped, no time left: {part}" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_nothing_is_measured_in_its_place() -> None:
     command = [sys.executable, str(JOBS / "benchmark.py"), "gpu"]
@@ -120,6 +123,7 @@ def test_bookkeeping_is_measured_step_by_step() -> None:
     assert all(50 < line["peak_mb"] < 700 for line in lines)
 
 
+@pytest.mark.long
 def test_images_with_more_mistakes_come_first_in_the_review() -> None:
     figures, *orders = benchmark("review", "--scenes", "120", "--seed", "22")
     spearman = {line["order"]: line["spearman"] for line in orders}

@@ -20,6 +20,8 @@ from autolabel import Labels
 from tests.support.outputs import labelled_scenes
 from tests.support.s3 import S3
 
+pytestmark = pytest.mark.long
+
 CHECKOUT = Path(__file__).parents[2]
 NOTEBOOK = CHECKOUT / "notebooks" / "inspect.ipynb"
 N_SCENES = 5

@@ -1,6 +1,7 @@
 """`status` tells from an output alone what became of its job, whoever asks."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def test_a_running_job_has_a_rate_and_a_holder(labelled: JobOutput) -> None:
     with acquired(labelled.storage, labelled.uri) as held:
         record_says(labelled, held, 11, 0.175)
         text = str(asked(labelled))
-    assert "11 of 11 images (100.0%), 3 of 3 units; the last one 00:10 ago; 0.175 images/s" in text
+    done = r"11 of 11 images \(100\.0%\), 3 of 3 units; the last one 00:1\d ago; 0\.175 images/s"
+    assert re.search(done, text), text
     assert "90.91% labelled, 0.00% empty, 9.09% rejected" in text
     assert "(all units looked at); truncated: 1" in text
     assert f"(process {os.getpid()})" in text
@@ -63,14 +65,11 @@ def test_a_dead_job_is_seen_and_has_no_time_left(tmp_path: Path) -> None:
         record_says(output, held, 9, 0.2)
         working = asked(output)
         record = output.storage.read(record_uri(output.uri, 1))
-    assert (
-        str(working)
-        .splitlines()[0]
-        .endswith(
-            "8 of 11 images (72.7%), 2 of 3 units; the last one 00:30 ago; 1 more is finished, in units in hand; "
-            "0.2 images/s, 00:10 left"
-        )
+    done = (
+        r"8 of 11 images \(72\.7%\), 2 of 3 units; the last one 00:3\d ago; 1 more is finished, in units in hand; "
+        r"0\.2 images/s, 00:10 left$"
     )
+    assert re.search(done, str(working).splitlines()[0]), str(working)
     assert "not done; the same command goes on: run 1 ended" in str(asked(output))
     assert "in hand" not in str(asked(output))  # it is lost
     # the record of a process that is gone, and of one on a machine that nobody here can ask

@@ -264,6 +264,7 @@ def test_an_output_that_is_none_is_told(tmp_path: Path, output: str) -> None:
         run_verify(output)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of a process's peak memory")
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     program = r"""

@@ -98,6 +98,7 @@ def test_an_actor_that_dies_at_its_start_is_given_up(tmp_path: Path) -> None:
     def die(_: object) -> Engine:
         with deaths.open("a") as file:
             file.write(f"{os.getpid()}\n")
+        time.sleep(8)  # so that it does not die as often as parks it
         os._exit(1)
 
     cluster = ClusterConfig(start_timeout_s=20)

@@ -63,6 +63,7 @@ def test_a_unit_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert first.summary.rejected_by == {"truncated": 1}
 
 
+@pytest.mark.long
 def test_in_quarantine_the_image_that_kills_is_rejected_and_the_others_are_as_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +205,7 @@ print(report.summary.n_images, (resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 """
 
 
+@pytest.mark.long
 def test_a_unit_of_camera_originals_does_not_fill_the_memory(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
     (tmp_path / "in").mkdir()

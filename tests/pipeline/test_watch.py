@@ -1,6 +1,8 @@
 """The watch ends a job that is stuck, or that no process can work on, and no other."""
 
+import signal
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -32,6 +34,14 @@ from autolabel.pipeline.watch import watch, what_is_wrong
 )
 def test_what_is_wrong(pulse: Pulse, told: str | None) -> None:
     assert what_is_wrong(pulse, 60.0) == told
+
+
+@pytest.fixture(autouse=True)
+def interruptions_are_heard() -> Iterator[None]:
+    """As `autolabel` sees to it; whoever is started in a script's background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_stuck_job_ends_also_where_the_first_interruption_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from autolabel.report import report
 from tests.report.reported import HOSTILE
 from tests.support.outputs import labelled_scenes
 
+pytestmark = pytest.mark.long
+
 COUNT = 30
 
 

@@ -103,6 +103,7 @@ assert torch.backends.cuda.matmul.allow_tf32 is True  # so it would have been
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", [IMPORT, IMPORT_BESIDE_A_NEW_GPU], ids=["plain", "new GPU"])
 def test_importing_warns_of_nothing_and_changes_no_precision(code: str) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)

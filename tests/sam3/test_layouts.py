@@ -369,6 +369,7 @@ def test_what_does_not_fit_is_refused_with_its_cause(kind: str, state: State, tm
         assert len(str(caught.value)) < 600
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sam3.pt", "SAM 3.1", "transformers"])
 def test_every_tensor_that_is_read_must_be_there(
     kind: str, tiny: Sam3Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

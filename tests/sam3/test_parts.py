@@ -98,6 +98,7 @@ def test_part_of_the_token_table_is_left_out_with_the_text(both: Sam3Image, tmp_
         assert parts_of(load(path, TINY, device="cpu", parts=parts)) == parts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sam3.pt", "SAM 3.1", "with an interactive predictor"])
 def test_every_tensor_of_the_head_must_be_there(kind: str, state: State, tmp_path: Path) -> None:
     """Each one alone is missed by its name where the head is asked for, and never where it is not."""

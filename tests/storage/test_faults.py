@@ -127,6 +127,7 @@ def test_an_answer_that_cannot_be_parsed_is_asked_for_again(place: tuple[Storage
         list_all(*place)
 
 
+@pytest.mark.long
 @everywhere
 @pytest.mark.parametrize("rate", [0.05, 0.2])
 def test_no_image_is_rejected_for_what_the_storage_does(
