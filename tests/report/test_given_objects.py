@@ -69,7 +69,7 @@ def test_the_page_has_a_row_for_each(output: JobOutput) -> None:
     section = section_of(output)
     assert section is not None
     assert f"{5 + SHOWN} objects were given, {4 + SHOWN} of them have a label." in section
-    assert f"The {SHOWN} of the lowest predicted IoU first." in section
+    assert f"The {SHOWN} that the model is least sure of, the lowest predicted IoU first." in section
     rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
     assert rows[1:4] == [
         ["0.20", "0.75", "<bdi>&lt;1&gt;</bdi>", "<bdi>car</bdi>", "<bdi>a.jpg</bdi>", "yes"],
