@@ -4,19 +4,25 @@ Tiles of 8-bit gray or RGB, compressed or not. Any other TIFF is decoded as a wh
 EXIF orientation turns.
 """
 
+import logging
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tifffile import PHOTOMETRIC, TiffFile, TiffFileError
+from tifffile import PHOTOMETRIC, TiffFile
 
 from autolabel.errors import RejectCode, RejectedImage
 from autolabel.images.formats import format_name
 from autolabel.images.windows import Window
 
+logging.getLogger("tifffile").setLevel(
+    logging.CRITICAL
+)  # what it says of a damaged file stands in the row of that file
+
 READ_HERE = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
 ORIENTATION = 274  # the tag
+LARGEST_TILE_PX = 4096  # a side: what is larger saves nothing, and is damage for the most part
 
 
 class TiledTiff:
@@ -33,6 +39,14 @@ class TiledTiff:
         Raises:
             RejectedImage: a tile that it lies on is damaged.
         """
+        try:
+            return self._region(window)
+        except (RejectedImage, MemoryError):
+            raise
+        except Exception as error:  # the border: decoders fail on bad bytes with any exception
+            raise RejectedImage(RejectCode.CORRUPT, f"TIFF: {error or type(error).__name__}") from error
+
+    def _region(self, window: Window) -> npt.NDArray[np.uint8]:
         page = self._page
         tile_h, tile_w = page.tilelength, page.tilewidth
         n_across = -(-page.imagewidth // tile_w)
@@ -59,12 +73,7 @@ class TiledTiff:
             raise RejectedImage(
                 RejectCode.TRUNCATED, f"TIFF: tile {index} lies behind the end ({len(self._data)} bytes)"
             )
-        try:
-            decoded, _, _ = page.decode(self._data[offset : offset + n_bytes], index, jpegtables=page.jpegtables)
-        except MemoryError:
-            raise
-        except Exception as error:  # the border: decoders fail on bad bytes with any exception
-            raise RejectedImage(RejectCode.CORRUPT, f"TIFF: tile {index}: {error or type(error).__name__}") from error
+        decoded, _, _ = page.decode(self._data[offset : offset + n_bytes], index, jpegtables=page.jpegtables)
         tile: npt.NDArray[np.uint8] = decoded[0]
         return tile
 
@@ -83,16 +92,16 @@ def open_tiled(data: bytes, *, apply_exif: bool, max_pixels: int) -> TiledTiff |
         orientation = int(value) if value in range(1, 9) else 1
         known = page.is_tiled and page.dtype == np.uint8 and page.planarconfig == 1 and page.photometric in READ_HERE
         known = known and page.samplesperpixel in (1, 3) and not page.extrasamples and page.imagedepth == 1
+        height, width = page.imagelength, page.imagewidth
+        known = known and type(height) is type(width) is int and min(height, width) > 0
+        known = known and 0 < page.tilelength <= LARGEST_TILE_PX and 0 < page.tilewidth <= LARGEST_TILE_PX
     except MemoryError:
         raise
-    except (TiffFileError, ValueError, LookupError, TypeError, AttributeError, OSError):  # damaged: `decode` says how
+    except Exception:  # the border, as above: `decode` says what is wrong with it
         return None
     if not known or (apply_exif and orientation != 1):
         return None
-    n_pixels = page.imagelength * page.imagewidth
-    if n_pixels > max_pixels:
-        detail = (
-            f"{page.imagewidth} x {page.imagelength} = {n_pixels} pixels, more than image.max_pixels = {max_pixels}"
-        )
+    if height * width > max_pixels:
+        detail = f"{width} x {height} = {height * width} pixels, more than image.max_pixels = {max_pixels}"
         raise RejectedImage(RejectCode.TOO_MANY_PIXELS, detail)
     return TiledTiff(page, data, orientation)

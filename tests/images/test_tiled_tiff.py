@@ -1,6 +1,7 @@
 """A tiled TIFF by regions: the same pixels as its decoder gives, and nothing decoded that no window asks for."""
 
 import io
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,19 @@ def test_only_tiles_of_the_window_are_decoded(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_what_is_not_read_by_tiles_is_left_to_the_decoder(data: bytes) -> None:
     assert opened(data) is None
+
+
+def test_any_bytes_are_a_tiled_tiff_or_none() -> None:
+    whole_file, rng = written(pixels(), compression="zlib"), np.random.default_rng(0)
+    directory = int.from_bytes(whole_file[4:8], "little")
+    for _ in range(300):
+        data = bytearray(whole_file[: rng.integers(8, len(whole_file))] if rng.random() < 0.3 else whole_file)
+        for at in rng.integers(4, min(len(data), directory + 200), 4):
+            data[at] = rng.integers(256)
+        with suppress(RejectedImage):
+            tiled = opened(bytes(data), max_pixels=10**6)
+            if tiled:
+                tiled.region(Window(left=0, top=0, width=min(9, tiled.size_hw[1]), height=min(9, tiled.size_hw[0])))
 
 
 def test_a_turned_one_is_left_to_the_decoder_unless_it_stays_turned() -> None:
