@@ -73,22 +73,21 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int, bad_nodes: frozenset[str
     """Return how many actors of what size, from the settings and what the cluster has now.
 
     They leave one CPU free: Ray Data needs it to hand out the units, and without it the job would wait for ever. Those
-    that fit now begin, `min_actors` at least; the others come as the cluster grows. Bad nodes get none, unless no other
-    node has room for one.
+    that fit now begin, `min_actors` at least; the others come as the cluster grows; no more than there are units. Bad
+    nodes get none, unless no other node has room for one.
     """
+    wanted = max(1, min(cluster.min_actors, n_units))
     alive = [node for node in ray.nodes() if node["Alive"]]
     nodes: list[dict[str, float]] = [node["Resources"] for node in alive]
     n_gpus = sum(node.get("GPU", 0.0) for node in nodes)
     n_cpus = sum(node.get("CPU", 0.0) for node in nodes)
     gpus = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else (1.0 if n_gpus else 0.0)
     most = cluster.max_actors if cluster.max_actors is not None else (int(n_gpus // gpus) if gpus and n_gpus else 1)
-    most = max(cluster.min_actors, min(most, n_units))
+    most = max(wanted, min(most, n_units))
     if cluster.cpus_per_actor is not None:
         cpus = cluster.cpus_per_actor
-        if cluster.min_actors * cpus > n_cpus - 1:
-            log.warning(
-                "cluster: %d actors of %g CPUs leave none of the %g free that are up", cluster.min_actors, cpus, n_cpus
-            )
+        if wanted * cpus > n_cpus - 1:
+            log.warning("cluster: %d actors of %g CPUs leave none of the %g free that are up", wanted, cpus, n_cpus)
     else:
         cpus = max(0.0, min(cpus_of_an_actor(nodes, gpus), (n_cpus - 1) / most))
         cpus = cpus if cpus < 1 else float(int(cpus))
@@ -96,9 +95,9 @@ def actor_pool(cluster: ClusterConfig, *, n_units: int, bad_nodes: frozenset[str
     fit_well = sum(room for node, room in zip(alive, rooms, strict=True) if node["NodeID"] not in bad_nodes)
     avoided = bad_nodes if fit_well else frozenset[str]()
     fit = fit_well or sum(rooms)
-    least = min(cluster.min_actors, fit) if avoided else cluster.min_actors
+    least = min(wanted, fit) if avoided else wanted
     if fit < least:
-        need = f"{cluster.min_actors} actors of {gpus:g} GPUs and {cpus:g} CPUs"
+        need = f"{wanted} actors of {gpus:g} GPUs and {cpus:g} CPUs"
         log.info("waiting up to %g s for %s; %d fit now", cluster.start_timeout_s, need, fit)
     return ActorPool(
         n_least=least,

@@ -60,6 +60,13 @@ def test_sizes(
     assert (pool.n_gpus, pool.n_cpus) == each
 
 
+def test_there_are_no_more_actors_than_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a job that goes on with its last unit, as many would start a model for nothing."""
+    monkeypatch.setattr(ray, "nodes", lambda: nodes_of(GPUS))
+    pool = actor_pool(ClusterConfig(min_actors=4, max_actors=8), n_units=1)
+    assert (pool.n_least, pool.n_initial, pool.n_most) == (1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("bad", "min_actors", "sizes", "avoided"),
     [
