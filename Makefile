@@ -23,7 +23,8 @@ demo: .venv/ready
 	$(BIN)/python -m autolabel.demo sheet demo
 	$(BIN)/autolabel report output.uri=demo/labels
 	@echo
-	@echo "Open demo/labels/report/index.html first, and demo/contact_sheet.png: what was found for each prompt, box and click. The labels:"
+	@echo "Open demo/labels/report/index.html first, and demo/contact_sheet.png: what was found for each prompt, box and click."
+	@echo "The labels:"
 	@echo "  demo/labels/labels/*.parquet        a row per image, masks as RLE"
 	@echo "  demo/labels/coco/annotations.json   the same for COCO's readers"
 

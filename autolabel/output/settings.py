@@ -184,7 +184,7 @@ def label_settings(
     objects_sha256: str | None = None,
 ) -> LabelSettings:
     """Return what a job with this configuration is asked for. `weights` is as in ModelSettings."""
-    has_concepts = objects_sha256 is None and not config.everything.asked
+    has_concepts = config.has_concepts
     threshold = config.threshold
     if threshold is None:
         threshold = CONCEPT_THRESHOLD if has_concepts else 0.0
